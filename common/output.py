@@ -1,0 +1,22 @@
+"""The two ways in which a command speaks: remarks to people, and one answer to programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+
+def say(message: str) -> None:
+    """A line for people, on standard error."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def answer(value: Any, indent: int | None = None) -> None:
+    """The command's answer for programs, on standard output: one JSON value.
+
+    Args:
+        value: what `json.dumps` takes.
+        indent: spaces per level; None: one line.
+    """
+    print(json.dumps(value, indent=indent), flush=True)
