@@ -1,0 +1,28 @@
+"""Metrics of representations and images: pure functions of arrays, and the protocols that draw their samples.
+
+    from metrics import evaluate, score_arrays
+    from metrics.factor_vae import factor_vae
+
+Each metric is a function in the module of its family and has an id in the registry (`names`). The functions are not
+repeated here: `metrics.factor_vae` is the module, and could not be the function too.
+"""
+
+from __future__ import annotations
+
+from metrics.protocols import FactorVaeProtocol, IbganFactorVaeProtocol, encode_samples
+from metrics.registry import PRESETS, Metric, evaluate, get, names, register, score_arrays
+from metrics.results import MetricResult
+
+__all__ = [
+    "PRESETS",
+    "FactorVaeProtocol",
+    "IbganFactorVaeProtocol",
+    "Metric",
+    "MetricResult",
+    "encode_samples",
+    "evaluate",
+    "get",
+    "names",
+    "register",
+    "score_arrays",
+]
