@@ -1,0 +1,1 @@
+"""Network builders, one file per paper: functional Keras models without any training code."""

@@ -1,0 +1,43 @@
+"""Checks for the options of models: frozen dataclasses whose ranges are validated when they are made."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+if TYPE_CHECKING:
+    from models.base import DisentanglementModel
+
+
+@dataclass(frozen=True)
+class ModelOptions(abc.ABC):
+    """Base class of the options of a model; a subclass lists them as fields and checks them when made."""
+
+    @abc.abstractmethod
+    def build(self, image_shape: Sequence[int], seed: int) -> DisentanglementModel:
+        """The model with these options.
+
+        Args:
+            image_shape: height, width, channels.
+            seed: the run's seed.
+        """
+
+    def as_dict(self) -> dict[str, Any]:
+        """The options by name."""
+        return dataclasses.asdict(self)
+
+
+def check_choice(option: str, value: Any, allowed: Any) -> None:
+    """Raises `ValueError` unless `value` is one of the values of the `Literal` type `allowed`."""
+    if value not in get_args(allowed):
+        raise ValueError(f"{option} is {value!r}; allowed: {', '.join(map(repr, get_args(allowed)))}")
+
+
+def check_range(option: str, value: float, least: float = 0.0, most: float = float("inf")) -> None:
+    """Raises `ValueError` unless `least <= value <= most`."""
+    if not least <= value <= most:
+        allowed = f"{least:g} or more" if most == float("inf") else f"{least:g} to {most:g}"
+        raise ValueError(f"{option} is {value}; allowed: {allowed}")
