@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from tqdm import tqdm
 
+from common.output import say
+
 Item = TypeVar("Item")
+_SECONDS_BETWEEN_LINES = 30.0
 
 
 def progress(items: Iterable[Item], description: str, total: int | None = None, unit: str = "it") -> Iterator[Item]:
     """Passes `items` on and shows how far they are.
 
-    On a terminal this is a bar on standard error; elsewhere (a log, a pipe) a line every half minute at most,
-    so that logs stay readable.
+    On a terminal this is a bar on standard error; elsewhere (a log, a pipe) a line every half minute, so that logs
+    stay readable and short work leaves none.
 
     Args:
         items: what to go through.
@@ -23,16 +27,18 @@ def progress(items: Iterable[Item], description: str, total: int | None = None, 
         total: how many there are, if `len(items)` does not tell.
         unit: what one item is.
     """
-    on_terminal = sys.stderr.isatty()
-    return iter(
-        tqdm(
-            items,
-            desc=description,
-            total=total,
-            unit=unit,
-            file=sys.stderr,
-            mininterval=0.2 if on_terminal else 30.0,
-            dynamic_ncols=on_terminal,
-            leave=on_terminal,
-        )
-    )
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    if sys.stderr.isatty():
+        return iter(tqdm(items, desc=description, total=total, unit=unit, file=sys.stderr, dynamic_ncols=True))
+    return _with_lines(items, description, total, unit)
+
+
+def _with_lines(items: Iterable[Item], description: str, total: int | None, unit: str) -> Iterator[Item]:
+    last = time.monotonic()
+    for done, item in enumerate(items):
+        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            of_all = f" of {total:,}" if total else ""
+            say(f"{description}: {done:,}{of_all} {unit}")
+        yield item

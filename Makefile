@@ -1,0 +1,132 @@
+# Spout's commands: `make` lists them. Each one first sees to the environment in .venv by itself.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup setup-development setup-benchmarks quickstart test lint results-ibgan benchmarks clean
+
+PY := .venv/bin/python
+# Each test process imports TensorFlow (seconds, and most of a gigabyte), so more of them soon stop paying.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -le 8 ] || n=8; echo $$n)
+
+# 0 all, 1 no notes, 2 no warnings, 3 no errors: a machine without a GPU counts as an error.
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export KERAS_BACKEND := tensorflow
+# What a user has installed or configured elsewhere must not reach into .venv.
+export PYTHONNOUSERSITE := 1
+export PIP_USER := 0
+
+## help: this list
+help:
+	@echo 'make TARGET [PYTHON=/path/to/python3.11] [SPOUT_GPU=0|1] [WORKERS=n]'
+	@echo
+	@sed -n 's/^## \([a-z-]*\): /\1|/p' Makefile | while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo 'PYTHON     the interpreter for .venv: 3.10, 3.11 or 3.12 (default: the first one found)'
+	@echo 'SPOUT_GPU  1 installs the CUDA libraries, 0 does not (default: 1 where there is an NVIDIA GPU)'
+	@echo 'WORKERS    test processes (default here: $(WORKERS))'
+
+## setup: make the environment .venv from requirements.txt (every other target does so by itself)
+setup:
+	@sh -c "$$SPOUT_ENVIRONMENT" sh requirements.txt
+
+setup-development:
+	@sh -c "$$SPOUT_ENVIRONMENT" sh requirements-development.txt
+
+setup-benchmarks:
+	@sh -c "$$SPOUT_ENVIRONMENT" sh requirements-benchmarks.txt
+
+## quickstart: data, a short IB-GAN run on dSprites, scores and a report (minutes)
+quickstart: setup
+	@$(PY) run.py --gin_file=gin/quickstart.gin --run_dir=runs/quickstart
+	@echo "report: $$(pwd)/runs/quickstart/report.html"
+
+## test: lint, then every test
+test: lint
+	@$(PY) -m pytest -n $(WORKERS) --dist worksteal
+
+## lint: style, format and types
+lint: setup-development
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy .
+
+## results-ibgan: train IB-GAN on dSprites and put its scores beside the paper's (hours)
+results-ibgan: setup
+	@$(PY) -m benchmarks.results_ibgan
+
+## benchmarks: time the training steps of IB-GAN beside PyTorch's (installs torch; minutes)
+benchmarks: setup-benchmarks
+	@$(PY) -m benchmarks.ibgan_vs_pytorch
+
+## clean: remove .venv and caches; data/ and runs/ stay
+clean:
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . \( -path ./.git -o -path ./data -o -path ./runs \) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# sh -c "$$SPOUT_ENVIRONMENT" sh FILE installs the packages that the requirements file FILE names into .venv.
+#
+# A record in .venv holds what was installed: the requirements, the interpreter's version, whether with CUDA. Where
+# it agrees with what is wanted, nothing is done. All records go before pip starts, and come back when all went well:
+# an environment without a record was interrupted (or is not ours), and is built anew.
+define SPOUT_ENVIRONMENT
+set -eu
+stop() { echo "error: $$*" >&2; exit 2; }
+version() { "$$1" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null </dev/null || true; }
+has() { "$$1" -c "import $$2" 2>/dev/null </dev/null; }
+
+file=$$1
+if [ -n "$${PYTHON:-}" ]; then
+    set -- "$$PYTHON"
+elif [ -n "$$(version .venv/bin/python)" ] && ls .venv/installed-* >/dev/null 2>&1; then
+    set -- .venv/bin/python
+else
+    set -- python3.11 python3.12 python3.10 python3 python
+fi
+python= number= bare= seen=
+for name; do
+    number=$$(version "$$name")
+    case $$number in
+        3.10.*|3.11.*|3.12.*) if has "$$name" ensurepip || has "$$name" pip; then python=$$name; break; fi; bare=$$number ;;
+        ?*) seen="$$seen, $$name is $$number" ;;
+    esac
+done
+if [ -z "$$python" ] && [ -n "$$bare" ]; then
+    package=python$${bare%.*}-venv
+    stop "Python $$bare is here but cannot make environments: it has neither venv nor pip. Run: sudo apt install $$package"
+elif [ -z "$$python" ]; then
+    stop "no Python 3.10, 3.11 or 3.12 among: $$*$$seen. Run: sudo apt install python3 python3-venv, or say which: make PYTHON=/path/to/python3.11"
+fi
+
+gpu=$${SPOUT_GPU:-}
+if [ -z "$$gpu" ]; then
+    if [ -e /dev/nvidia0 ] || [ -e /proc/driver/nvidia ] || nvidia-smi -L >/dev/null 2>&1; then gpu=1; else gpu=0; fi
+fi
+case $$gpu in 0) cuda= ;; 1) cuda='tensorflow[and-cuda]' ;; *) stop "SPOUT_GPU=$$gpu; allowed: 0 (no CUDA), 1 (CUDA)" ;; esac
+
+wanted() { cat requirements.txt "$$1"; echo "# Python $$number, CUDA $$gpu"; }
+there=$$(version .venv/bin/python)
+if [ -n "$$there" ] && [ "$$(cat ".venv/installed-$$file" 2>/dev/null)" = "$$(wanted "$$file")" ]; then exit 0; fi
+
+if [ "$${there%.*}" != "$${number%.*}" ] || ! ls .venv/installed-* >/dev/null 2>&1; then
+    echo "Making .venv with Python $$number."
+    rm -rf .venv
+    if has "$$python" ensurepip; then
+        "$$python" -m venv .venv
+    else
+        "$$python" -m venv --without-pip .venv
+        "$$python" -m pip --python .venv/bin/python install -q pip
+    fi
+fi
+rm -f .venv/installed-*
+echo "Installing the packages of $$file into .venv (once; minutes, and gigabytes)."
+if [ -t 1 ]; then quiet=; else quiet=-q; fi
+.venv/bin/python -m pip install $$quiet --no-input --disable-pip-version-check --retries 10 -r "$$file" $$cuda ||
+    stop "pip could not install $$file, for the reason above; mend it (network? disk space?) and run make again"
+.venv/bin/python -c 'import tensorflow, keras, gin, tensorflow_datasets' ||
+    stop "the packages were installed but cannot be imported, for the reason above"
+for name in requirements.txt "$$file"; do
+    wanted "$$name" >.venv/partial
+    mv .venv/partial ".venv/installed-$$name"
+done
+endef
+export SPOUT_ENVIRONMENT

@@ -1,0 +1,1 @@
+"""What joins models, data and metrics: configuration, the loop, checkpoints, records, pictures, reports."""

@@ -1,0 +1,155 @@
+"""The modes of `run.py` other than train; each returns its exit code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from common.errors import UserError
+from common.files import atomic_file, atomic_folder
+from common.output import answer, say
+from common.progress import progress
+from models.noise import Noise
+from training import pictures
+from training.benchmark import measure
+from training.checkpoints import Checkpoints
+from training.configuration import load, resolved
+from training.evaluation import Evaluator, encoding_line
+from training.experiment import Experiment, build, build_model, image_shape_of
+from training.options import Configuration
+from training.run_folder import RunFolder
+from training.runtime import prepare
+from training.traversal import Painter, write_traversals
+
+CHECKPOINT_CHOICES = ("last", "best")
+
+
+def describe(configuration: Configuration) -> int:
+    """Prints the model and the effective configuration as one JSON object; writes nothing, reads no data."""
+    runtime = prepare(configuration.experiment)
+    model = build_model(configuration, runtime, image_shape_of(configuration))
+    answer({**model.describe(), "configuration": resolved(configuration)}, indent=2)
+    return 0
+
+
+def restored(configuration: Configuration, run_dir: str | Path, checkpoint: str) -> tuple[Experiment, RunFolder]:
+    """A trained experiment from its run folder.
+
+    Args:
+        configuration: of the run.
+        run_dir: its folder.
+        checkpoint: `last` or `best`.
+
+    Raises:
+        UserError: there is no such run or checkpoint.
+    """
+    folder = RunFolder(run_dir)
+    folder.require()
+    experiment = build(configuration)
+    checkpoints = Checkpoints(folder.checkpoints, experiment.model, configuration.experiment.keep_checkpoints)
+    step = checkpoints.restore_best() if checkpoint == "best" else checkpoints.restore()
+    if step is None:
+        raise UserError(f"{folder.path} has no {checkpoint} checkpoint yet; train it first")
+    say(f"{folder.path}: checkpoint of step {step}")
+    return experiment, folder
+
+
+def evaluate(experiment: Experiment, folder: RunFolder) -> int:
+    """Measures a run with the configured metrics; prints a table to people and JSON to programs."""
+    options = experiment.configuration.evaluation
+    if not options.metrics:
+        raise UserError("no metrics are chosen; for example --gin_param=\"evaluation.metrics = ('factor_vae',)\"")
+    scores = Evaluator(experiment).kept_scores(folder.subfolder("evaluation"), options.preset, encoding_line)
+    for name, result in scores.items():
+        remark = " ".join([*result["degenerate"], *result["notes"]])
+        say(f"{name:24} {result['score']:.4f}  {remark}".rstrip())
+    step = int(experiment.model.step.numpy())
+    dataset = experiment.dataset
+    answer({"step": step, "data": dataset.name, "data_source": dataset.source, "metrics": scores})
+    return 0
+
+
+def traverse(experiment: Experiment, folder: RunFolder) -> int:
+    """Draws traversal sheets and GIFs of all codes."""
+    painter = Painter(experiment.model, experiment.configuration.traversal)
+    with atomic_folder(folder.path / "traversals") as target:
+        files = write_traversals(painter, target)
+    answer({"folder": str(folder.path / "traversals"), "files": sorted(file.name for file in files)})
+    return 0
+
+
+def generate(experiment: Experiment, folder: RunFolder) -> int:
+    """Makes images from the prior: single PNG files, a sheet, and one array with the latents."""
+    options = experiment.configuration.generation
+    painter = Painter(experiment.model, experiment.configuration.traversal)
+    starts = range(0, options.images, options.batch)
+    images, latents = [], []
+    for start in progress(starts, "generating", unit="batch"):
+        count = min(options.batch, options.images - start)
+        batch = experiment.model.sample_latents(count, Noise(options.seed, start)).numpy()
+        latents.append(batch)
+        images.append(pictures.to_uint8(painter.generate(batch)))
+    all_images = np.concatenate(images)
+    with atomic_folder(folder.path / "generated") as target:
+        for index, image in enumerate(all_images):
+            pictures.save_png(image, target / f"{index:06d}.png")
+        pictures.save_png(pictures.image_grid(all_images[:100], columns=10), target / "sheet.png")
+        np.savez_compressed(target / "images.npz", images=all_images, latents=np.concatenate(latents))
+    answer({"folder": str(folder.path / "generated"), "images": len(all_images)})
+    return 0
+
+
+def export(experiment: Experiment, folder: RunFolder) -> int:
+    """Writes the model as `.keras`, its weights, and encoder and generator as SavedModels."""
+    model = experiment.model
+    signatures = {
+        "encoder": (model.encode, [None, *model.image_shape]),
+        "generator": (model.generate, [None, model.latent_space.size]),
+    }
+    with atomic_folder(folder.path / "export") as target:
+        model.save(target / "model.keras")
+        model.save_weights(target / "model.weights.h5")
+        for name, (function, shape) in signatures.items():
+            archive = keras.export.ExportArchive()
+            archive.track(model)
+            archive.add_endpoint("serve", function, input_signature=[tf.TensorSpec(shape, tf.float32)])
+            archive.write_out(str(target / name), verbose=False)
+        with atomic_file(target / "description.json") as path:
+            path.write_text(json.dumps(model.describe(), indent=2) + "\n", encoding="utf-8")
+    answer({"folder": str(folder.path / "export"), "fingerprint": model.fingerprint()})
+    return 0
+
+
+def benchmark(configuration: Configuration) -> int:
+    """Times training steps: prints rates, the split between data and step, compile time and memory as JSON."""
+    answer(measure(configuration), indent=2)
+    return 0
+
+
+def configuration_of(gin_files: list[str], bindings: list[str], run_dir: str | None) -> tuple[Configuration, str, str]:
+    """The configuration of a command, and its run folder.
+
+    Args:
+        gin_files: files as given; none: those of the run folder.
+        bindings: single bindings as given.
+        run_dir: the folder as given; None: `runs/` and the experiment's name.
+
+    Returns:
+        configuration, gin text, run folder.
+
+    Raises:
+        UserError: neither files nor a run folder with a run.
+    """
+    files = list(gin_files)
+    if not files:
+        if run_dir is None:
+            raise UserError("give --gin_file=gin/NAME.gin (see the folder gin/), or --run_dir of a run")
+        folder = RunFolder(run_dir)
+        folder.require()
+        files = [str(folder.configuration_file)]
+    configuration, text = load(files, bindings)
+    return configuration, text, run_dir or str(Path("runs") / configuration.experiment.name)

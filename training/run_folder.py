@@ -1,0 +1,116 @@
+"""The run folder: what stands where in it, and the refusal to go on with another configuration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.files import write_text
+from training.configuration import differences, resolved
+from training.options import Configuration
+
+
+class RunFolder:
+    """A run folder.
+
+    Args:
+        path: the folder; made by `claim`, not before.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def configuration_file(self) -> Path:
+        """The gin text that gives the run's configuration again."""
+        return self.path / "configuration.gin"
+
+    @property
+    def options_file(self) -> Path:
+        """All options after defaults, as JSON."""
+        return self.path / "options.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints: `last/` and `best/`."""
+        return self.path / "checkpoints"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.path / "report.html"
+
+    def subfolder(self, name: str) -> Path:
+        """A folder below this one, made if missing."""
+        folder = self.path / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def claim(self, configuration: Configuration, gin_text: str, gin_files: list[str], data_source: str) -> None:
+        """Makes the folder for a run, or checks that it belongs to the same one.
+
+        Args:
+            configuration: of the run that wants it.
+            gin_text: the gin text of it.
+            gin_files: files as the user gave them; their texts are kept.
+            data_source: where the data come from; a run does not go on with other data.
+
+        Raises:
+            UserError: the folder holds a run of another configuration, or something else.
+        """
+        options = {**resolved(configuration), "data_source": data_source}
+        if self.options_file.is_file():
+            changed = self._differences(options)
+            if changed:
+                raise UserError(
+                    f"{self.path} holds a run of another configuration: {'; '.join(changed)}. "
+                    "Choose another --run_dir, or give the options of that run"
+                )
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            raise UserError(f"{self.path} is not empty and no run folder; choose another --run_dir")
+        self.path.mkdir(parents=True, exist_ok=True)
+        for number, file in enumerate(gin_files):
+            text = Path(file).read_text(encoding="utf-8") if Path(file).is_file() else ""
+            write_text(self.subfolder("gin") / f"{number}_{Path(file).name}", text)
+        write_text(self.configuration_file, gin_text)
+        write_text(self.options_file, json.dumps(options, indent=2) + "\n")
+
+    def _differences(self, options: dict[str, Any]) -> list[str]:
+        old = self.read_options()
+        changed = differences(old, options)
+        if old.get("data_source") != options["data_source"]:
+            changed.append(f"the data were {old.get('data_source')!r} and are {options['data_source']!r}")
+        return changed
+
+    def read_options(self) -> dict[str, Any]:
+        """The options that the folder's run was started with.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        return read_json(self.options_file)
+
+    def require(self) -> None:
+        """Refuses a folder that holds no run.
+
+        Raises:
+            UserError: with what to do.
+        """
+        if not self.configuration_file.is_file():
+            raise UserError(f"{self.path} holds no run; train one first, or give the --run_dir of a run")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file of a run.
+
+    Raises:
+        UserError: it is not there or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is not there; train the run first") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise UserError(f"{path} is damaged; remove the run folder and train again") from None

@@ -1,0 +1,132 @@
+"""Sets TensorFlow and Keras up before anything is built: threads, determinism, precision, devices."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from common.errors import UserError
+from training.options import ExperimentOptions
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What was decided for this machine.
+
+    Args:
+        strategy: the distribution strategy.
+        replicas: devices that share a global batch.
+        gpus: GPUs found.
+        xla: whether the training step is compiled by XLA.
+        chunk_steps: steps per call of the compiled loop.
+        precision: the Keras policy.
+        inter_op_threads, intra_op_threads: TensorFlow's thread pools; 0 is TensorFlow's own choice.
+    """
+
+    strategy: tf.distribute.Strategy
+    replicas: int
+    gpus: int
+    xla: bool
+    chunk_steps: int
+    precision: str
+    inter_op_threads: int
+    intra_op_threads: int
+
+
+def prepare(options: ExperimentOptions) -> Runtime:
+    """Sets everything up and builds the strategy.
+
+    Args:
+        options: the experiment's options.
+
+    Raises:
+        UserError: devices that are not there, or a global batch that they cannot share equally.
+    """
+    _set_threads()
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        _try(functools.partial(tf.config.experimental.set_memory_growth, gpu, True))
+    if options.deterministic:
+        tf.config.experimental.enable_op_determinism()
+        keras.utils.set_random_seed(options.seed)
+    keras.mixed_precision.set_global_policy(options.precision)
+    strategy = _strategy(options, len(gpus))
+    replicas = strategy.num_replicas_in_sync
+    if options.global_batch % replicas:
+        raise UserError(
+            f"experiment.global_batch is {options.global_batch}, which {replicas} devices cannot share equally; "
+            f"choose a multiple of {replicas}"
+        )
+    return Runtime(
+        strategy=strategy,
+        replicas=replicas,
+        gpus=len(gpus),
+        xla=options.xla if options.xla is not None else bool(gpus) and replicas == 1,
+        chunk_steps=options.chunk_steps or (100 if gpus else 20),
+        precision=options.precision,
+        inter_op_threads=tf.config.threading.get_inter_op_parallelism_threads(),
+        intra_op_threads=tf.config.threading.get_intra_op_parallelism_threads(),
+    )
+
+
+def available_cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _try(setting: Callable[[], None]) -> None:
+    """Settings that TensorFlow refuses once it runs stay as they are."""
+    try:
+        setting()
+    except RuntimeError:
+        return
+
+
+def _set_threads() -> None:
+    """Two towers side by side, each on its share of the cores; measured for IB-GAN on two cores."""
+    if tf.config.list_physical_devices("GPU"):
+        return
+    cores = available_cores()
+    _try(lambda: tf.config.threading.set_inter_op_parallelism_threads(2))
+    _try(lambda: tf.config.threading.set_intra_op_parallelism_threads(max(1, cores // 2)))
+
+
+def _strategy(options: ExperimentOptions, gpus: int) -> tf.distribute.Strategy:
+    name = options.strategy
+    if name == "auto":
+        name = "mirrored" if gpus > 1 and options.devices != 1 else "one_device"
+    if name == "one_device":
+        if options.devices not in (None, 1):
+            raise UserError(
+                f"experiment.devices is {options.devices} with strategy 'one_device'; "
+                "use experiment.strategy = 'mirrored'"
+            )
+        return tf.distribute.get_strategy()
+    if name == "multi_worker":
+        if "TF_CONFIG" not in os.environ:
+            raise UserError(
+                "strategy 'multi_worker' needs the environment variable TF_CONFIG with the addresses of all workers "
+                "and this worker's index; see docs/architecture.md"
+            )
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return tf.distribute.MirroredStrategy(_mirrored_devices(options.devices, gpus))
+
+
+def _mirrored_devices(wanted: int | None, gpus: int) -> list[str]:
+    if gpus:
+        count = wanted or gpus
+        if count > gpus:
+            raise UserError(f"experiment.devices is {count}, but this machine has {gpus} GPUs; choose at most {gpus}")
+        return [f"GPU:{index}" for index in range(count)]
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    count = wanted or 1
+    _try(lambda: tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count))
+    found = len(tf.config.list_logical_devices("CPU"))
+    if found < count:
+        raise UserError(f"experiment.devices is {count}, but TensorFlow was started with {found} CPU devices")
+    return [f"CPU:{index}" for index in range(count)]

@@ -1,0 +1,151 @@
+"""The report of a run, put together from what stands in its folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from training import pictures, report
+from training.evaluation import Scores
+from training.experiment import Experiment
+from training.records import read_records, series
+from training.run_folder import RunFolder
+
+_CURVES = {
+    "information/": ("Information: the bounds I_L and I_U", "nats"),
+    "kl/": ("Divergence of each code from its prior", "nats"),
+    "discriminator/": ("Discriminator", ""),
+    "generator/": ("Generator", ""),
+    "noise/": ("Noise", ""),
+    "learning_rate/": ("Learning rates", ""),
+    "score_": ("Scores while training", "score"),
+}
+_LONGEST_MOVIE = 60
+
+
+def write_summary(
+    experiment: Experiment, folder: RunFolder, scores: Scores, environment: Mapping[str, Any], fingerprint: str
+) -> None:
+    """Writes `report.html` and the GIF over training into a run folder.
+
+    Args:
+        experiment: what was run.
+        folder: its folder, with records and pictures.
+        scores: metric id to result.
+        environment: versions and hardware.
+        fingerprint: of the weights.
+    """
+    options, dataset = experiment.configuration.experiment, experiment.dataset
+    step = int(experiment.model.step.numpy())
+    records = read_records(folder.path / "metrics.jsonl")
+    sections: list[report.Section | None] = [
+        report.Title(
+            run=options.name,
+            summary=options.paper,
+            data=f"{dataset.name} ({dataset.source}), {dataset.num_examples:,} images",
+            steps=step,
+            seed=options.seed,
+            fingerprint=fingerprint,
+            more={"Batch": options.global_batch, "Precision": options.precision},
+        ),
+        report.shorter_run_notice(step, options.paper_steps),
+        _data_notice(dataset.source),
+        *_score_sections(experiment, scores),
+        report.Heading("Samples and traversals"),
+        report.Picture(folder.path / "pictures" / "samples.png", "Samples from the prior"),
+        *_traversal_sections(folder),
+        report.Heading("Curves"),
+        *_curve_sections(records),
+        report.Heading("Machine and configuration"),
+        report.KeyValues(_flat(environment), "Environment", folded=True),
+        report.KeyValues(_flat(folder.read_options()), "All options", folded=True),
+    ]
+    report.write_report(folder.report, sections)
+
+
+def _data_notice(source: str) -> report.Notice | None:
+    if source == "official":
+        return None
+    return report.Notice(f"The data are not the published files; their source is: {source}.", "info")
+
+
+def _score_sections(experiment: Experiment, scores: Scores) -> list[report.Section]:
+    if not scores:
+        return []
+    published = experiment.configuration.experiment.paper_scores
+    rows = [
+        report.Score(
+            name,
+            float("nan") if result["score"] is None else result["score"],
+            paper=published[name][0] if name in published else None,
+            paper_spread=published[name][1] if len(published.get(name, ())) > 1 else None,
+            remark=" ".join([*result["degenerate"], *result["notes"]]),
+        )
+        for name, result in scores.items()
+    ]
+    preset = experiment.configuration.evaluation.preset
+    caption = f"One seed, {experiment.dataset.name}, preset '{preset}'"
+    return [report.Heading("Scores"), report.score_table(rows, caption)]
+
+
+def _traversal_sections(folder: RunFolder) -> list[report.Section]:
+    found = folder.path / "pictures"
+    sections: list[report.Section] = []
+    for overview in sorted(found.glob("*_all.png")):
+        base = overview.name.removesuffix("_all.png")
+        sections.append(report.Picture(overview, f"Each code moved alone, the others kept ({base})"))
+        movie = _training_movie(folder, base)
+        if movie is not None:
+            sections.append(report.Picture(movie, f"The same while training ({base})"))
+    first = sorted(found.glob("*_all.png"))[:1]
+    for overview in first:
+        base = overview.name.removesuffix("_all.png")
+        movies = sorted(found.glob(f"{base}_*.gif"), key=_natural_order)
+        sections.append(report.Gallery([report.Picture(movie, movie.stem) for movie in movies]))
+    return sections
+
+
+def _natural_order(path: Path) -> list[int | str]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]
+
+
+def _training_movie(folder: RunFolder, base: str) -> Path | None:
+    """A GIF of the sheets drawn while training, thinned evenly if there are many."""
+    sheets = sorted((folder.path / "training_pictures").glob(f"{base}_*.png"))
+    if len(sheets) < 2:
+        return None
+    count = min(_LONGEST_MOVIE, len(sheets))
+    chosen = [sheets[round(index * (len(sheets) - 1) / (count - 1))] for index in range(count)]
+    frames = []
+    for path in chosen:
+        with Image.open(path) as image:
+            frames.append(np.asarray(image.convert("RGB")))
+    movie = folder.path / "pictures" / f"training_{base}.gif"
+    pictures.save_gif(frames, movie, frames_per_second=4)
+    return movie
+
+
+def _curve_sections(records: list[dict[str, Any]]) -> list[report.Section]:
+    sections: list[report.Section] = []
+    for prefix, (title, unit) in _CURVES.items():
+        curves = series(records, prefix)
+        if curves:
+            named = {name.split("/", 1)[1]: values for name, values in curves.items()}
+            sections.append(report.Picture(pictures.line_plot(named, title, "step", unit), title))
+    return sections
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}.{key}" if prefix else key
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, name))
+        else:
+            flat[name] = ", ".join(map(str, value)) if isinstance(value, list) else value
+    return flat

@@ -1,0 +1,237 @@
+"""The mode train: the loop with everything that happens between its chunks, resumed where it stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import tensorflow as tf
+
+from common.errors import UserError
+from common.files import write_text
+from common.output import answer, say
+from training import pictures
+from training.checkpoints import Checkpoints
+from training.configuration import flatten, resolved
+from training.environment import describe_environment
+from training.evaluation import Evaluator, Scores, encoding_line, score_values
+from training.experiment import Experiment, build
+from training.loop import NotFinite
+from training.options import Configuration
+from training.records import Records
+from training.run_folder import RunFolder
+from training.summary import write_summary
+from training.traversal import Painter, write_traversals
+
+_SAMPLES = 100
+
+
+class Stop:
+    """Notes SIGINT and SIGTERM, for the loop to end cleanly after the chunk; a second one ends at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Within this context the two signals are noted."""
+        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def train(configuration: Configuration, gin_text: str, gin_files: list[str], run_dir: str | Path) -> int:
+    """Trains, or goes on training, or only repeats the result of a finished run.
+
+    Args:
+        configuration: what to do.
+        gin_text: gin text of it, for the run folder.
+        gin_files: the files as given, likewise.
+        run_dir: the run folder.
+
+    Returns:
+        the exit code: 0, or 128 plus the signal that stopped it, or 1 if the training diverged.
+
+    Raises:
+        UserError: anything in the input that cannot be.
+    """
+    experiment = build(configuration)
+    chief = _is_chief(experiment)
+    folder = RunFolder(run_dir if chief else Path(run_dir) / f"worker_{_worker_index(experiment)}")
+    folder.claim(configuration, gin_text, gin_files, experiment.dataset.source)
+    session = _Session(experiment, folder, quiet=not chief)
+    stop = Stop()
+    try:
+        with stop.listening():
+            finished = session.run(stop)
+    except NotFinite as error:
+        say(f"error: {error}; the last whole checkpoint is in {folder.checkpoints}")
+        return 1
+    finally:
+        session.close()
+    if not finished:
+        session.records.say(f"stopped at step {session.loop.step}; the same command goes on from there")
+        return 128 + (stop.signal or signal.SIGTERM)
+    result = session.finish()
+    if chief:
+        answer(result)
+    return 0
+
+
+class _Session:
+    """One attempt at a run, from its checkpoint to its end or the next kill."""
+
+    def __init__(self, experiment: Experiment, folder: RunFolder, quiet: bool) -> None:
+        self.experiment, self.folder = experiment, folder
+        self.options = experiment.configuration.experiment
+        self.loop = experiment.loop()
+        self.checkpoints = Checkpoints(
+            folder.checkpoints, experiment.model, self.options.keep_checkpoints, {"means": self.loop.means}
+        )
+        start = self.checkpoints.restore()
+        self.loop.restart_data()
+        if start is not None and start > self.options.total_steps:
+            raise UserError(
+                f"{folder.path} has done {start} steps, more than experiment.total_steps = {self.options.total_steps}; "
+                "choose more steps or another --run_dir"
+            )
+        self.environment = describe_environment(experiment.runtime)
+        write_text(folder.path / "environment.json", json.dumps(self.environment, indent=2) + "\n")
+        hyper_parameters = flatten(resolved(experiment.configuration))
+        self.records = Records(folder.path, start, self.options.total_steps, hyper_parameters, quiet)
+        self.painter = Painter(experiment.model, experiment.configuration.traversal)
+        self.evaluator = Evaluator(experiment)
+        self._announce(start)
+
+    def _announce(self, start: int | None) -> None:
+        runtime, dataset = self.experiment.runtime, self.experiment.dataset
+        where = "on the device" if self.loop.resident else "streamed"
+        self.records.say(
+            f"{self.options.name}: {dataset.name} ({dataset.source}, {dataset.num_examples:,} images, {where}); "
+            f"{runtime.replicas} device(s), {runtime.precision}, XLA {'on' if runtime.xla else 'off'}, "
+            f"chunks of {runtime.chunk_steps} steps; run folder {self.folder.path}"
+        )
+        if start:
+            self.records.say(f"going on from step {start}")
+
+    def run(self, stop: Stop) -> bool:
+        """Trains to the end; False if a signal ended it earlier."""
+        if self.loop.step == 0:
+            self._events(0)
+        while self.loop.step < self.options.total_steps:
+            steps = min(self.experiment.runtime.chunk_steps, self._next_event() - self.loop.step)
+            seconds = self.loop.run(steps)
+            self._events(self.loop.step, steps, seconds)
+            if stop.signal is not None and self.loop.step < self.options.total_steps:
+                self.checkpoints.save()
+                return False
+        self.checkpoints.save()
+        return True
+
+    def _next_event(self) -> int:
+        options, step = self.options, self.loop.step
+        periods = (options.log_every, options.picture_every, options.checkpoint_every, options.evaluate_every)
+        return min([options.total_steps, *((step // period + 1) * period for period in periods if period)])
+
+    def _events(self, step: int, steps: int = 0, seconds: float = 0.0) -> None:
+        """What is due at this step; the checkpoint comes last, so that all before it is done again after a kill."""
+        options = self.options
+        if step and (step % options.log_every == 0 or step == options.total_steps):
+            self._log(step, steps / seconds if seconds else 0.0)
+        if _due(step, options.picture_every):
+            self._paint(step)
+        if _due(step, options.evaluate_every):
+            self._evaluate(step)
+        if step and _due(step, options.checkpoint_every):
+            self.checkpoints.save()
+
+    def _log(self, step: int, steps_per_second: float) -> None:
+        means = self.loop.means.take()
+        rates = {
+            f"learning_rate/{name}": float(player.optimizer.learning_rate)
+            for name, player in self.experiment.model.players.items()
+        }
+        self.records.write(step, {**means, **rates})
+        self.records.write_timing(
+            step,
+            {
+                "timing/steps_per_second": steps_per_second,
+                "timing/images_per_second": steps_per_second * self.options.global_batch,
+            },
+        )
+        shown = {name: means[name] for name in self.experiment.model.headline if name in means}
+        self.records.status(step, shown, steps_per_second)
+
+    def _paint(self, step: int) -> None:
+        sheets = {"samples": self.painter.samples(_SAMPLES)}
+        sheets |= {name: self.painter.overview(name) for name in self.painter.bases()}
+        for name, sheet in sheets.items():
+            pictures.save_png(sheet, self.folder.subfolder("training_pictures") / f"{name}_{step:09d}.png")
+            self.records.picture(step, f"pictures/{name}", sheet)
+
+    def _evaluate(self, step: int) -> None:
+        preset = self.experiment.configuration.evaluation.preset_during_training
+        scores = self.evaluator.kept_scores(self.folder.subfolder("evaluation"), preset)
+        values = score_values(scores)
+        if not values:
+            return
+        self.records.write(step, {f"score_{preset}/{name}": value for name, value in values.items()})
+        self.records.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
+        best = self.options.best_metric
+        if step and best in values:
+            self.checkpoints.save_if_best(values[best])
+
+    def finish(self) -> dict[str, Any]:
+        """Scores, pictures and report of the finished run; the result as plain data."""
+        preset = self.experiment.configuration.evaluation.preset
+        self.records.say("scores, pictures and report")
+        scores: Scores = self.evaluator.kept_scores(self.folder.subfolder("evaluation"), preset, encoding_line)
+        folder = self.folder.subfolder("pictures")
+        pictures.save_png(self.painter.samples(_SAMPLES), folder / "samples.png")
+        write_traversals(self.painter, folder)
+        fingerprint = self.experiment.model.fingerprint()
+        result = {
+            "run_dir": str(self.folder.path),
+            "step": self.loop.step,
+            "data": self.experiment.dataset.name,
+            "data_source": self.experiment.dataset.source,
+            "scores": score_values(scores),
+            "fingerprint": fingerprint,
+            "report": str(self.folder.report),
+        }
+        write_summary(self.experiment, self.folder, scores, self.environment, fingerprint)
+        write_text(self.folder.path / "result.json", json.dumps(result, indent=2) + "\n")
+        return result
+
+    def close(self) -> None:
+        """Flushes the records."""
+        self.records.close()
+
+
+def _due(step: int, period: int) -> bool:
+    return bool(period) and step % period == 0
+
+
+def _is_chief(experiment: Experiment) -> bool:
+    return _worker_index(experiment) == 0
+
+
+def _worker_index(experiment: Experiment) -> int:
+    resolver = experiment.runtime.strategy.cluster_resolver
+    if resolver is None or not isinstance(experiment.runtime.strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 0
+    return resolver.task_id or 0

@@ -1,0 +1,111 @@
+"""Pictures of a model: samples, and codes moved one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from models.base import DisentanglementModel
+from models.latents import Traversal
+from models.layers import batch_statistics
+from models.noise import Noise
+from training import pictures
+from training.options import TraversalOptions
+
+Generate = Callable[[np.ndarray], np.ndarray]
+_LARGEST_BATCH = 512
+
+
+class Painter:
+    """Draws a model's pictures with compiled functions, which it keeps for the next time.
+
+    Args:
+        model: the model.
+        options: range, steps, rows and batch-norm mode.
+    """
+
+    def __init__(self, model: DisentanglementModel, options: TraversalOptions) -> None:
+        self.model = model
+        self.options = options
+        self._compiled = tf.function(self._generate, reduce_retracing=True)
+
+    def _generate(self, latents: tf.Tensor) -> tf.Tensor:
+        with batch_statistics() if self.options.batch_norm == "batch" else nullcontext():
+            return self.model.generate(latents)
+
+    def generate(self, latents: np.ndarray) -> np.ndarray:
+        """Images `[n, height, width, channels]` in [0, 1] of latents `[n, size]`.
+
+        In batch mode all latents are one batch, whose statistics normalize it.
+        """
+        latents = np.asarray(latents, np.float32)
+        size = len(latents) if self.options.batch_norm == "batch" else _LARGEST_BATCH
+        parts = [self._compiled(tf.constant(latents[i : i + size])).numpy() for i in range(0, len(latents), size)]
+        return np.concatenate(parts)
+
+    def samples(self, count: int, seed: int = 0) -> np.ndarray:
+        """A sheet of `count` samples from the prior, the same latents for the same seed."""
+        latents = self.model.sample_latents(count, Noise(seed, 0)).numpy()
+        return pictures.image_grid(self.generate(latents), columns=max(1, round(count**0.5)))
+
+    def bases(self) -> dict[str, np.ndarray]:
+        """The base codes by name, `[rows, size]` each."""
+        noise = Noise(self.options.seed, 0)
+        return {name: base.numpy() for name, base in self.model.traversal_bases(self.options.rows, noise).items()}
+
+    def sweep(self, traversal: Traversal, base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images `[rows, steps, height, width, channels]` of one code's traversal, and its values `[steps]`."""
+        values = traversal.block.traversal_values(self.options.steps, self.options.span)
+        latents = np.stack([traversal.apply(base, value) for value in values], axis=1)
+        images = self.generate(latents.reshape(-1, latents.shape[-1]))
+        return images.reshape(len(base), len(values), *images.shape[1:]), values
+
+    def overview(self, name: str, row: int = 0) -> np.ndarray:
+        """One sheet of all codes, uint8: a row for each code, one base code throughout."""
+        base = self.bases()[name][row : row + 1]
+        rows, labels = [], []
+        for traversal in self.model.latent_space.traversals():
+            images, values = self.sweep(traversal, base)
+            rows.append(images[0])
+            labels.append(traversal.label)
+        if len({len(images) for images in rows}) > 1:
+            rows = _equal_lengths(rows)
+        columns = [f"{value:.2f}" for value in values] if len(rows[0]) == len(values) else [""] * len(rows[0])
+        return pictures.labelled_sheet(np.stack(rows), labels, columns, f"{name}, base {row}")
+
+
+def _equal_lengths(rows: list[np.ndarray]) -> list[np.ndarray]:
+    longest = max(len(images) for images in rows)
+    return [np.concatenate([images, np.zeros((longest - len(images), *images.shape[1:]))]) for images in rows]
+
+
+def write_traversals(painter: Painter, folder: Path) -> list[Path]:
+    """Writes a sheet and a GIF per code and base, as the reference does: rows are base codes, columns values.
+
+    Args:
+        painter: of the model.
+        folder: where they go: `<base>_<code>.png`, `<base>_<code>.gif` and `<base>_all.png`.
+
+    Returns:
+        the files.
+    """
+    written = []
+    for name, base in painter.bases().items():
+        overview = folder / f"{name}_all.png"
+        pictures.save_png(painter.overview(name), overview)
+        written.append(overview)
+        for traversal in painter.model.latent_space.traversals():
+            images, values = painter.sweep(traversal, base)
+            rows = [str(row) for row in range(len(base))]
+            columns = [f"{value:.2f}" for value in values]
+            sheet, movie = (folder / f"{name}_{traversal.label}.{ending}" for ending in ("png", "gif"))
+            title = f"{name}, code {traversal.label}"
+            pictures.save_png(pictures.labelled_sheet(images, rows, columns, title), sheet)
+            frames = [pictures.image_grid(images[:, step], columns=4) for step in range(len(values))]
+            pictures.save_gif(frames + frames[-2:0:-1], movie, painter.options.frames_per_second)
+            written += [sheet, movie]
+    return written
