@@ -1,0 +1,144 @@
+"""The commands of the data sets: one set of flags, from a loaded data set to TFRecord shards."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from common.errors import UserError, near_matches
+from data_gen import MODULES, default_data_dir, default_raw_dir, load, sources
+from data_gen.dataset import Dataset, PackedDataset
+from data_gen.png import encode_png
+from data_gen.tfrecord import Example, Feature, Plan, write_dataset
+
+_BLOCK_IMAGES = 1024
+
+
+def say(text: str) -> None:
+    """Prints a line on standard output."""
+    sys.stdout.write(f"{text}\n")
+
+
+def prepare(
+    name: str,
+    *,
+    version: str = "1.0.0",
+    homepage: str = "",
+    fetch: Callable[[Path], None] | None = None,
+    refuse: Callable[[Dataset], None] | None = None,
+    teaching: str = "",
+    arguments: list[str] | None = None,
+) -> None:
+    """Runs the command of a data set: loads it as the flags say, and writes it as TFRecord shards.
+
+    Args:
+        name: the data set's name in `data_gen.names()`.
+        version: the version of the schema that is written.
+        homepage: where the published data are.
+        fetch: downloads the published files into a folder. Default: there is no `--download`.
+        refuse: raises `UserError` for a data set that shall not be written. Default: all may be.
+        teaching: what `--help` says at its end.
+        arguments: the command line. Default: that of this process.
+
+    Raises:
+        UserError: for bad flags, and for all that `data_gen.load` and `write_dataset` refuse.
+    """
+    flags = _parser(name, fetch is not None, teaching).parse_args(arguments)
+    if fetch is not None and flags.download:
+        fetch(flags.raw_dir or default_raw_dir())
+    data_dir = flags.data_dir or default_data_dir()
+    dataset = load(name, data_dir=data_dir, raw_dir=flags.raw_dir, source=flags.source, limit=flags.limit)
+    if refuse is not None:
+        refuse(dataset)
+    say(f"{dataset.name}: {dataset.num_examples:,} images, source {dataset.source}")
+    folder = write_dataset(plan_of(dataset, version, homepage, flags.shards), data_dir, flags.overwrite)
+    say(f"whole in {folder}; open it with tfds.builder_from_directory({str(folder)!r})")
+
+
+def plan_of(dataset: Dataset, version: str, homepage: str = "", shards: int | None = None) -> Plan:
+    """How a data set is written: `id` and `image`, and for each factor its level `label_*` and value `value_*`.
+
+    Binary images are written as 0 and 1, as the `dsprites` of TFDS has them; others as 0 to 255.
+
+    Args:
+        dataset: what is to be written.
+        version: the version of the schema.
+        homepage: where the published data are. Default: none.
+        shards: over how many files they are spread. Default: see `Plan`.
+    """
+    features = {"id": Feature("text"), "image": Feature("image", shape=dataset.image_shape)}
+    for factor in dataset.factors:
+        features[f"label_{factor.name}"] = Feature("label", num_classes=factor.size)
+        features[f"value_{factor.name}"] = Feature("float")
+
+    def examples(start: int, stop: int) -> Iterator[Example]:
+        for first in range(start, stop, _BLOCK_IMAGES):
+            yield from _block(dataset, first, min(first + _BLOCK_IMAGES, stop))
+
+    return Plan(
+        name=dataset.name,
+        version=version,
+        features=features,
+        num_examples=dataset.num_examples,
+        examples=examples,
+        contents=dataset.fingerprint(),
+        description=f"{dataset.description} Source: {dataset.source}.",
+        homepage=homepage,
+        shards=shards,
+    )
+
+
+def _block(dataset: Dataset, start: int, stop: int) -> Iterator[Example]:
+    numbers = np.arange(start, stop)
+    images = dataset.bits_at(numbers) if isinstance(dataset, PackedDataset) else dataset.images_at(numbers)
+    labels = dataset.factors_at(numbers).tolist() if dataset.factors else [[]] * len(numbers)
+    values = dataset.values_at(numbers).tolist() if dataset.factors else [[]] * len(numbers)
+    label_keys = [f"label_{name}" for name in dataset.factor_names]
+    value_keys = [f"value_{name}" for name in dataset.factor_names]
+    for row, number in enumerate(range(start, stop)):
+        example: dict[str, Any] = {"id": f"{number:06d}", "image": encode_png(images[row])}
+        example.update(zip(label_keys, labels[row], strict=False))
+        example.update(zip(value_keys, values[row], strict=False))
+        yield example
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line with the nearest flags."""
+
+    def error(self, message: str) -> NoReturn:
+        for word in message.removeprefix("unrecognized arguments:").split():
+            if message.startswith("unrecognized") and word.startswith("--"):
+                message += near_matches(
+                    word.split("=")[0], [flag for flag in self._option_string_actions if len(flag) > 2]
+                )
+                break
+        raise UserError(f"{message} (see --help)")
+
+
+def _parser(name: str, can_download: bool, teaching: str) -> _Parser:
+    parser = _Parser(
+        prog=f"python -m {MODULES[name]}",
+        description=f"Prepares the data set {name} as TFRecord shards under DATA_DIR/<name>/<version>.\n"
+        "A run that was stopped goes on where it was; what is there already is checked and kept.",
+        epilog=teaching,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--raw_dir",
+        type=Path,
+        help="folder with the published files, or one such file (default: $SPOUT_RAW_DIR, data/raw)",
+    )
+    parser.add_argument("--data_dir", type=Path, help="folder for the result (default: $SPOUT_DATA_DIR, data)")
+    parser.add_argument("--source", default="auto", help=f"one of: {', '.join(sources(name))} (default: auto)")
+    parser.add_argument("--limit", type=int, help="write so many images only, spread at random (default: all)")
+    parser.add_argument("--shards", type=int, help="number of files (default: one for every 46,080 images)")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there, once the new one is whole")
+    if can_download:
+        parser.add_argument("--download", action="store_true", help="fetch the published file into --raw_dir first")
+    return parser

@@ -1,0 +1,287 @@
+"""Reads dSprites from `.npz` files: the official archive, grids cut out of it, and images drawn from it.
+
+A file is known by its contents, never by its name. Only the named members are read, in blocks, and nothing is
+unpickled: the official archive also holds a pickled `metadata`, which is left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import math
+import os
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import UserError
+from data_gen.factors import Factor, FactorSpace
+
+OFFICIAL_NAME = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
+OFFICIAL_PAGE = "https://github.com/google-deepmind/dsprites-dataset"
+OFFICIAL_URL = f"{OFFICIAL_PAGE}/raw/master/{OFFICIAL_NAME}"
+
+FULL_SIZES = (3, 6, 40, 32, 32)
+FACTORS = (
+    ("shape", "discrete"),
+    ("scale", "continuous"),
+    ("orientation", "periodic"),
+    ("x_position", "continuous"),
+    ("y_position", "continuous"),
+)
+SIDE = 64
+PACKED_BYTES = SIDE * SIDE // 8
+
+Levels = tuple[NDArray[np.float32], ...]
+"""The value of each level, one array per factor: shape 1 to 3, scale, orientation in radians, x and y in 0 to 1."""
+
+_ADVICE = f"get the file anew, the official one from {OFFICIAL_URL}"
+_SEARCH_DEPTH = 4
+_BLOCK_IMAGES = 4096
+# All that the zip and npy readers raise on bytes that are not what they should be.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    tokenize.TokenError,
+    EOFError,
+    KeyError,
+    ValueError,
+    SyntaxError,
+    RuntimeError,
+    OverflowError,
+)
+
+
+def factor_space(sizes: tuple[int, ...] = FULL_SIZES) -> FactorSpace:
+    """The factors of dSprites with these numbers of levels. Default: those of the full set."""
+    return FactorSpace(tuple(Factor(name, size, kind) for (name, kind), size in zip(FACTORS, sizes, strict=True)))
+
+
+def full_levels(sizes: Sequence[int] = FULL_SIZES) -> Levels:
+    """The values of all levels of the full set, as its `latents_values` give them."""
+    ranges = ((1.0, sizes[0]), (0.5, 1.0), (0.0, 2.0 * np.pi), (0.0, 1.0), (0.0, 1.0))
+    return tuple(
+        np.linspace(low, high, size).astype(np.float32) for (low, high), size in zip(ranges, sizes, strict=True)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DspritesFile:
+    """What a file turned out to be.
+
+    Args:
+        path: the file.
+        kind: `official` (the full grid), `subgrid` (a smaller full grid) or `random` (images in no grid).
+        classes: int64 of shape (n, 5), the levels of every image; for `official` and `random` those of the full set.
+        levels: the values of the levels.
+    """
+
+    path: Path
+    kind: str
+    classes: NDArray[np.int64]
+    levels: Levels
+
+
+def find_archives(raw_dir: Path) -> list[Path]:
+    """All `.npz` files in a folder, up to four levels deep and in the order of their paths, or the one file given."""
+    if raw_dir.is_file():
+        return [raw_dir]
+    found: list[Path] = []
+    for folder, folders, files in os.walk(raw_dir):
+        here = Path(folder)
+        if len(here.relative_to(raw_dir).parts) >= _SEARCH_DEPTH:
+            folders.clear()
+        found += [here / file for file in files if file.endswith(".npz")]
+    return sorted(found, key=lambda path: (path.name != OFFICIAL_NAME, path))
+
+
+def count_images(path: Path) -> int | None:
+    """How many images of 64x64 a file with latents claims to hold, or `None` if it is no such file."""
+    try:
+        with _opened(path) as archive:
+            shape, _ = _member_header(path, archive, "imgs")
+            known = "latents_classes.npy" in archive.namelist()
+    except UserError:
+        return None
+    return shape[0] if known and len(shape) == 3 and shape[1:] == (SIDE, SIDE) else None
+
+
+def inspect(path: Path, full_sizes: tuple[int, ...] = FULL_SIZES) -> DspritesFile:
+    """Finds out what a file is, from everything in it but the pixels.
+
+    Args:
+        path: an `.npz` file.
+        full_sizes: levels per factor of the full set. Default: the published ones.
+
+    Returns:
+        the file's kind and levels.
+
+    Raises:
+        UserError: if it is damaged or is no dSprites file.
+    """
+    with _opened(path) as archive:
+        shape, dtype = _member_header(path, archive, "imgs")
+        if len(shape) != 3 or shape[1:] != (SIDE, SIDE) or dtype != np.uint8 or not shape[0]:
+            raise UserError(
+                f"{path}: imgs is {dtype} of shape {shape}; dSprites has uint8 of shape (n, {SIDE}, {SIDE}); {_ADVICE}"
+            )
+        if shape[0] > math.prod(full_sizes):
+            raise UserError(f"{path}: imgs has {shape[0]:,} images; dSprites has {math.prod(full_sizes):,}; {_ADVICE}")
+        classes = _factor_columns(path, _read_member(path, archive, "latents_classes"), shape[0])
+        values = _factor_columns(path, _read_member(path, archive, "latents_values"), shape[0])
+    if not np.issubdtype(classes.dtype, np.integer):
+        raise UserError(f"{path}: latents_classes is {classes.dtype}; dSprites has integers; {_ADVICE}")
+    classes = classes.astype(np.int64)
+    if classes.min() < 0:
+        raise UserError(f"{path}: latents_classes has level {classes.min()}; levels start at 0; {_ADVICE}")
+    sizes = tuple(int(size) for size in classes.max(axis=0) + 1)
+    if sizes == full_sizes and len(classes) == math.prod(full_sizes):
+        kind = "official"
+    elif len(classes) == math.prod(sizes):
+        kind = "subgrid"
+    else:
+        kind = "random"
+    if kind != "random" and not np.array_equal(classes, factor_space(sizes).classes_of(np.arange(len(classes)))):
+        raise UserError(
+            f"{path}: latents_classes holds {len(classes):,} rows, as many as a full grid of {sizes}, but not in the "
+            f"grid's order (last factor fastest); {_ADVICE}"
+        )
+    if any(size > full for size, full in zip(sizes, full_sizes, strict=True)):
+        raise UserError(f"{path}: latents_classes has levels up to {sizes}; dSprites has {full_sizes}; {_ADVICE}")
+    levels = _level_values(path, classes, values, full_sizes if kind == "random" else sizes, full_sizes)
+    return DspritesFile(path, kind, classes, levels)
+
+
+def packed_blocks(file: DspritesFile, watch: Callable[[range], Iterable[int]] = iter) -> Iterator[NDArray[np.uint8]]:
+    """Reads the images of a file in blocks and keeps one bit for a pixel.
+
+    Args:
+        file: what `inspect` found.
+        watch: wraps the loop over the blocks' first images, for a progress bar. Default: nothing is shown.
+
+    Yields:
+        uint8 of shape (images of the block, 512), rows as `numpy.packbits` makes them.
+
+    Raises:
+        UserError: if the file is damaged or truncated, or has pixels other than 0 and 1.
+    """
+    path, total = file.path, len(file.classes)
+    with _opened(path) as archive, _damage_reported(path), archive.open("imgs.npy") as member:
+        _npy_header(member)
+        for start in watch(range(0, total, _BLOCK_IMAGES)):
+            count = min(_BLOCK_IMAGES, total - start)
+            block = np.frombuffer(_read_exactly(member, count * SIDE * SIDE), np.uint8).reshape(count, SIDE * SIDE)
+            if block.max() > 1:
+                row, pixel = np.argwhere(block > 1)[0]
+                raise UserError(
+                    f"{path}: image {start + row} has a pixel of value {block[row, pixel]}; dSprites has only 0 and 1; "
+                    f"{_ADVICE}"
+                )
+            yield np.packbits(block, axis=1)
+        # The archive's checksum is compared at the end of the member, so one more byte has to be asked for.
+        if member.read(1):
+            raise ValueError("imgs is longer than its header says")
+
+
+@contextlib.contextmanager
+def _damage_reported(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        raise UserError(
+            f"{path}: damaged or truncated ({os.path.getsize(path):,} bytes; {error}); delete it and {_ADVICE}"
+        ) from error
+    except OSError as error:
+        # A seek to a place that a broken archive names; other errors of the disk are told as they are.
+        if error.errno not in (None, errno.EINVAL):
+            raise
+        raise UserError(f"{path}: damaged or truncated ({error}); delete it and {_ADVICE}") from error
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    with _damage_reported(path):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        yield archive
+
+
+def _npy_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Reads the header of an array file: shape and type. Object arrays (pickles) and column order are refused."""
+    version = np.lib.format.read_magic(member)
+    if version == (1, 0):
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(member)
+    elif version == (2, 0):
+        shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(member)
+    else:
+        raise ValueError(f"unknown version {version} of the npy format")
+    if dtype.hasobject:
+        raise ValueError("an array of pickled objects where numbers were expected")
+    if fortran_order and len(shape) > 1:
+        raise ValueError("an array in column order")
+    return shape, dtype
+
+
+def _member_header(path: Path, archive: zipfile.ZipFile, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    if f"{key}.npy" not in archive.namelist():
+        held = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:8]) or "nothing"
+        raise UserError(f"{path}: no array {key!r} in it (it holds {held}); {_ADVICE}")
+    with _damage_reported(path), archive.open(f"{key}.npy") as member:
+        shape, dtype = _npy_header(member)
+        size = member.tell() + math.prod(shape) * dtype.itemsize
+        if size != archive.getinfo(f"{key}.npy").file_size:
+            raise ValueError(f"{key} of shape {shape} should take {size:,} bytes")
+        return shape, dtype
+
+
+def _read_exactly(member: IO[bytes], count: int) -> bytes:
+    data = member.read(count)
+    if len(data) != count:
+        raise EOFError("the archive ends too early")
+    return data
+
+
+def _read_member(path: Path, archive: zipfile.ZipFile, key: str) -> NDArray[Any]:
+    shape, dtype = _member_header(path, archive, key)
+    with _damage_reported(path), archive.open(f"{key}.npy") as member:
+        _npy_header(member)
+        data = _read_exactly(member, math.prod(shape) * dtype.itemsize)
+        member.read(1)
+        return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _factor_columns(path: Path, table: NDArray[Any], rows: int) -> NDArray[Any]:
+    """The five factors' columns: the official table opens with one for the color, which never varies."""
+    columns = len(FACTORS)
+    if table.ndim != 2 or len(table) != rows or table.shape[1] not in (columns, columns + 1):
+        raise UserError(
+            f"{path}: a table of latents has shape {table.shape}; expected {columns + 1} or {columns} "
+            f"columns and a row for each of {rows} images; {_ADVICE}"
+        )
+    return table[:, -columns:]
+
+
+def _level_values(
+    path: Path, classes: NDArray[np.int64], values: NDArray[Any], sizes: Sequence[int], full_sizes: Sequence[int]
+) -> Levels:
+    """The values of the levels: the published ones, or what the file says of a factor with fewer levels."""
+    published = full_levels(full_sizes)
+    found = []
+    for column, size in enumerate(sizes):
+        levels = published[column].astype(np.float64)
+        if size != len(levels):
+            levels = np.full(size, np.nan)
+            levels[classes[:, column]] = values[:, column]
+        if not np.allclose(levels[classes[:, column]], values[:, column], atol=1e-5):
+            raise UserError(f"{path}: latents_values of {FACTORS[column][0]} disagree with latents_classes; {_ADVICE}")
+        found.append(levels.astype(np.float32))
+    return tuple(found)
