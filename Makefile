@@ -11,6 +11,8 @@ WORKERS ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/nu
 # 0 all, 1 no notes, 2 no warnings, 3 no errors: a machine without a GPU counts as an error.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export KERAS_BACKEND := tensorflow
+# Matplotlib writes its list of fonts somewhere; the home folder may be read-only.
+export MPLCONFIGDIR ?= $(CURDIR)/.venv/matplotlib
 # What a user has installed or configured elsewhere must not reach into .venv.
 export PYTHONNOUSERSITE := 1
 export PIP_USER := 0
@@ -87,14 +89,14 @@ for name; do
     number=$$(version "$$name")
     case $$number in
         3.10.*|3.11.*|3.12.*) if has "$$name" ensurepip || has "$$name" pip; then python=$$name; break; fi; bare=$$number ;;
-        ?*) seen="$$seen, $$name is $$number" ;;
+        *) seen="$$seen$${seen:+, }$$name: $${number:-none}" ;;
     esac
 done
 if [ -z "$$python" ] && [ -n "$$bare" ]; then
     package=python$${bare%.*}-venv
     stop "Python $$bare is here but cannot make environments: it has neither venv nor pip. Run: sudo apt install $$package"
 elif [ -z "$$python" ]; then
-    stop "no Python 3.10, 3.11 or 3.12 among: $$*$$seen. Run: sudo apt install python3 python3-venv, or say which: make PYTHON=/path/to/python3.11"
+    stop "Spout needs Python 3.10, 3.11 or 3.12 ($$seen). Say where one is: make PYTHON=/path/to/python3.11; or run: sudo apt install python3.11-venv"
 fi
 
 gpu=$${SPOUT_GPU:-}
@@ -122,8 +124,8 @@ echo "Installing the packages of $$file into .venv (once; minutes, and gigabytes
 if [ -t 1 ]; then quiet=; else quiet=-q; fi
 .venv/bin/python -m pip install $$quiet --no-input --disable-pip-version-check --retries 10 -r "$$file" $$cuda ||
     stop "pip could not install $$file, for the reason above; mend it (network? disk space?) and run make again"
-.venv/bin/python -c 'import tensorflow, keras, gin, tensorflow_datasets' ||
-    stop "the packages were installed but cannot be imported, for the reason above"
+.venv/bin/python -c 'import tensorflow, keras, gin, tensorflow_datasets' >.venv/partial 2>&1 ||
+    stop "the packages were installed but cannot be imported: $$(cat .venv/partial)"
 for name in requirements.txt "$$file"; do
     wanted "$$name" >.venv/partial
     mv .venv/partial ".venv/installed-$$name"

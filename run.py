@@ -16,14 +16,12 @@ Modes:
 
 from __future__ import annotations
 
-import os
 import sys
 
-from absl import app, flags
+from absl import flags
 
 from common.errors import UserError, run_command
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from training import start
 
 MODES = ("train", "evaluate", "traverse", "generate", "export", "describe", "benchmark")
 
@@ -33,6 +31,7 @@ flags.DEFINE_multi_string("gin_param", [], "One binding, such as 'ibgan.beta = 0
 flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 flags.DEFINE_string("run_dir", None, "The run folder. Default: runs/ and the experiment's name.")
 flags.DEFINE_enum("checkpoint", "last", ("last", "best"), "Which checkpoint the modes on a trained run take.")
+flags.DEFINE_bool("help", False, "Shows this help.", short_name="h")
 
 
 def main() -> int:
@@ -41,9 +40,27 @@ def main() -> int:
         arguments = FLAGS(sys.argv)
     except flags.Error as error:
         raise UserError(f"{error}; python run.py --help shows all flags") from None
+    if FLAGS.help:
+        print(f"{__doc__}\nFlags:\n{FLAGS.main_module_help()}")
+        return 0
     if len(arguments) > 1:
         raise UserError(f"unexpected argument {arguments[1]!r}; python run.py --help shows the flags")
+    if not FLAGS.gin_file and not FLAGS.run_dir:
+        raise UserError("give --gin_file=gin/NAME.gin (see the folder gin/), or --run_dir of a run")
     # TensorFlow takes seconds to import: not before the flags are known to be right.
+    start.import_tensorflow()
+    from training.failures import user_error
+
+    try:
+        return _run_mode()
+    except Exception as error:
+        known = user_error(error)
+        if known is None:
+            raise
+        raise known from None
+
+
+def _run_mode() -> int:
     from training import modes
 
     configuration, text, run_dir = modes.configuration_of(FLAGS.gin_file, FLAGS.gin_param, FLAGS.run_dir)
@@ -58,5 +75,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    app.define_help_flags()
     run_command(main)

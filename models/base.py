@@ -33,6 +33,11 @@ class Player:
     optimizer: keras.optimizers.Optimizer
     variables: tuple[keras.Variable, ...]
 
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next update."""
+        return float(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(self.optimizer.learning_rate)))
+
     def update(self, gradients: Sequence[tf.Tensor | None]) -> None:
         """Applies gradients, one per variable in order.
 
@@ -167,6 +172,10 @@ class DisentanglementModel(keras.Model, abc.ABC):
             digest.update(f"{value.dtype.str}{value.shape}".encode())
             digest.update(value.tobytes())
         return digest.hexdigest()
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Nothing: players' optimizers are given by `configure`, and Keras cannot load `compile(optimizer=None)`."""
+        return {}
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "image_shape": list(self.image_shape), "seed": self.seed}

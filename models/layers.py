@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -12,6 +13,8 @@ import tensorflow as tf
 from models.distribution import replica_count
 
 _FREE_BATCH_STATISTICS: contextvars.ContextVar[bool] = contextvars.ContextVar("free_batch_statistics", default=False)
+_FEW_CHANNELS = 4
+_BLOCKS = 64
 
 
 @contextlib.contextmanager
@@ -42,7 +45,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         **kwargs: as in `keras.layers.BatchNormalization`.
     """
 
-    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, **kwargs) -> None:
+    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, **kwargs: Any) -> None:
         kwargs.setdefault("synchronized", True)
         super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
 
@@ -52,41 +55,43 @@ class BatchNormalization(keras.layers.BatchNormalization):
             return super().call(inputs, training=False, mask=mask)
         if replica_count() > 1 and not free:
             return super().call(inputs, training=True, mask=mask)
-        shape = tf.shape(inputs)
-        images = inputs if inputs.shape.rank == 4 else tf.reshape(inputs, [-1, 1, 1, inputs.shape[-1]])
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=images,
-            scale=tf.cast(self.gamma, tf.float32),
-            offset=tf.cast(self.beta, tf.float32),
-            mean=tf.zeros([0]),
-            variance=tf.zeros([0]),
-            epsilon=self.epsilon,
-            is_training=True,
+        outputs, mean, variance = _normalize(
+            inputs, tf.cast(self.gamma, tf.float32), tf.cast(self.beta, tf.float32), self.epsilon
         )
         if not free:
-            count = tf.cast(tf.size(images) // images.shape[-1], tf.float32)
+            count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
             # The kernel returns Bessel's unbiased variance; Keras keeps the biased one.
             variance *= (count - 1.0) / count
             for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 moving.assign(moving * self.momentum + tf.stop_gradient(batch) * (1.0 - self.momentum))
-        return outputs if inputs.shape.rank == 4 else tf.reshape(outputs, shape)
+        return outputs
+
+
+@keras.saving.register_keras_serializable(package="spout")
+class Conv2D(keras.layers.Conv2D):
+    """Convolution; for images of few channels at stride 2 with a fast gradient with respect to the images."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        if not _is_halving(self) or inputs.shape[-1] > _FEW_CHANNELS or not _has_even_sides(inputs):
+            return super().call(inputs)
+        return _finish(self, _halving_convolution(inputs, tf.convert_to_tensor(self.kernel)))
 
 
 @keras.saving.register_keras_serializable(package="spout")
 class Conv2DTranspose(keras.layers.Conv2DTranspose):
-    """Transposed convolution; at stride 1 computed as the equal convolution with the flipped kernel.
+    """Transposed convolution, where TensorFlow's CPU kernels are slow computed by other ones.
 
-    TensorFlow runs a transposed convolution as the gradient of a convolution, which its CPU kernels do slowly.
+    TensorFlow runs a transposed convolution as the gradient of a convolution. At stride 1 it equals a convolution with
+    the flipped kernel; at stride 2 with few output channels it is cheaper as a matrix product and shifted sums.
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        if tuple(self.strides) != (1, 1) or self.padding != "same" or self.kernel_size[0] % 2 == 0:
+        if _is_halving(self) and self.filters <= _FEW_CHANNELS and None not in inputs.shape[1:3]:
+            return _finish(self, _doubling_convolution(inputs, tf.convert_to_tensor(self.kernel)))
+        if tuple(self.strides) != (1, 1) or self.padding != "same" or any(side % 2 == 0 for side in self.kernel_size):
             return super().call(inputs)
         kernel = tf.transpose(tf.convert_to_tensor(self.kernel)[::-1, ::-1], [0, 1, 3, 2])
-        outputs = tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME")
-        if self.use_bias:
-            outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias))
-        return self.activation(outputs) if self.activation is not None else outputs
+        return _finish(self, tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME"))
 
 
 @keras.saving.register_keras_serializable(package="spout")
@@ -104,8 +109,135 @@ class WholeMapConv2D(keras.layers.Conv2D):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         features = inputs.shape[1] * inputs.shape[2] * inputs.shape[3]
         kernel = tf.reshape(tf.convert_to_tensor(self.kernel), [features, self.filters])
-        outputs = tf.reshape(inputs, [-1, features]) @ kernel
-        if self.use_bias:
-            outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias))
-        outputs = tf.reshape(outputs, [-1, 1, 1, self.filters])
-        return self.activation(outputs) if self.activation is not None else outputs
+        outputs = _tall_product(tf.reshape(inputs, [-1, features]), kernel)
+        return _finish(self, tf.reshape(outputs, [-1, 1, 1, self.filters]))
+
+
+def _finish(layer: keras.layers.Layer, outputs: tf.Tensor) -> tf.Tensor:
+    """Adds the bias and applies the activation."""
+    if layer.use_bias:
+        outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(layer.bias))
+    return layer.activation(outputs) if layer.activation is not None else outputs
+
+
+def _is_halving(layer: keras.layers.Layer) -> bool:
+    """Whether a (transposed) convolution has kernel 4, stride 2 and padding 'same'."""
+    return (
+        tuple(layer.kernel_size) == (4, 4)
+        and tuple(layer.strides) == (2, 2)
+        and layer.padding == "same"
+        and tuple(layer.dilation_rate) == (1, 1)
+        and layer.data_format == "channels_last"
+        and getattr(layer, "groups", 1) == 1
+        and not getattr(layer, "output_padding", None)
+    )
+
+
+def _has_even_sides(images: tf.Tensor) -> bool:
+    return all(side is not None and side % 2 == 0 for side in images.shape[1:3])
+
+
+@tf.custom_gradient
+def _halving_convolution(images: tf.Tensor, kernel: tf.Tensor) -> Any:
+    """The 'same' convolution with kernel `[4, 4, in, out]` at stride 2 of images with even sides."""
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return _doubling_convolution(upstream, kernel), _kernel_gradient(images, upstream, kernel)
+
+    return tf.nn.conv2d(images, kernel, strides=2, padding="SAME"), gradient
+
+
+@tf.custom_gradient
+def _doubling_convolution(features: tf.Tensor, kernel: tf.Tensor) -> Any:
+    """The 'same' transposed convolution with kernel `[4, 4, out, in]` at stride 2: the transpose of the above."""
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return _halving_convolution(upstream, kernel), _kernel_gradient(upstream, features, kernel)
+
+    return _overlapping_sum(features, kernel), gradient
+
+
+def _kernel_gradient(images: tf.Tensor, features: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    return tf.raw_ops.Conv2DBackpropFilter(
+        input=images,
+        filter_sizes=list(kernel.shape),
+        out_backprop=features,
+        strides=[1, 2, 2, 1],
+        padding="SAME",
+    )
+
+
+def _overlapping_sum(features: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Every feature adds its multiple of the kernel to the 4 x 4 pixels around it.
+
+    Tap `2 * a + b` of an axis reaches pixel `2 * (position + a) + b`, so the taps of equal b are added shifted by a.
+    """
+    batch, height, width = tf.shape(features)[0], features.shape[1], features.shape[2]
+    _, _, channels, inputs = kernel.shape
+    taps = tf.matmul(tf.reshape(kernel, [-1, inputs]), tf.reshape(features, [-1, inputs]), transpose_b=True)
+    taps = tf.reshape(taps, [2, 2, 2, 2, channels, batch, height, width])
+    keep, before, after = [0, 0], [1, 0], [0, 1]
+    rows = tf.pad(taps[0], [keep] * 5 + [after, keep]) + tf.pad(taps[1], [keep] * 5 + [before, keep])
+    both = tf.pad(rows[:, 0], [keep] * 5 + [after]) + tf.pad(rows[:, 1], [keep] * 5 + [before])
+    pixels = tf.reshape(tf.transpose(both, [3, 4, 0, 5, 1, 2]), [batch, 2 * height + 2, 2 * width + 2, channels])
+    return pixels[:, 1:-1, 1:-1]
+
+
+@tf.custom_gradient
+def _tall_product(features: tf.Tensor, kernel: tf.Tensor) -> Any:
+    """`features [batch, many] @ kernel [many, units]`, its kernel's gradient computed in blocks that fit the cache."""
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        many, units = kernel.shape
+        blocks = _BLOCKS if many % _BLOCKS == 0 else 1
+        columns = tf.transpose(tf.reshape(features, [-1, blocks, many // blocks]), [1, 2, 0])
+        kernel_gradient = tf.reshape(tf.matmul(columns, upstream), [many, units])
+        return tf.matmul(upstream, kernel, transpose_b=True), kernel_gradient
+
+    return features @ kernel, gradient
+
+
+def _normalize(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float) -> tuple[tf.Tensor, ...]:
+    """Batch normalization of `[batch, ..., channels]`: outputs, the means, Bessel's variances."""
+    channels = inputs.shape[-1]
+    # oneDNN's forward kernel is up to twice as fast on pixels without a spatial layout; its gradient is not. cuDNN
+    # would count the pixels as examples, whose number it limits.
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    flat = inputs.shape.rank != 4 or not on_gpu
+
+    @tf.custom_gradient
+    def normalize(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> Any:
+        pixels = tf.reshape(inputs, [-1, 1, 1, channels]) if flat else inputs
+        outputs, mean, variance, saved_mean, saved_variance, reserve = tf.raw_ops.FusedBatchNormV3(
+            x=pixels,
+            scale=scale,
+            offset=offset,
+            mean=tf.zeros([0]),
+            variance=tf.zeros([0]),
+            epsilon=epsilon,
+            is_training=True,
+        )
+
+        def gradient(upstream: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            images, back = inputs, upstream
+            if inputs.shape.rank != 4:
+                images, back = pixels, tf.reshape(upstream, tf.shape(pixels))
+            gradients = tf.raw_ops.FusedBatchNormGradV3(
+                y_backprop=back,
+                x=images,
+                scale=scale,
+                reserve_space_1=saved_mean,
+                reserve_space_2=saved_variance,
+                reserve_space_3=reserve,
+                epsilon=epsilon,
+                is_training=True,
+            )
+            return (
+                tf.reshape(gradients.x_backprop, tf.shape(inputs)),
+                gradients.scale_backprop,
+                gradients.offset_backprop,
+            )
+
+        return (tf.reshape(outputs, tf.shape(inputs)), mean, variance), gradient
+
+    return normalize(inputs, scale, offset)

@@ -80,13 +80,23 @@ class _TorchRMSprop(keras.optimizers.Optimizer):
         self.assign(square_average, new_average)
         direction = gradient / (tf.sqrt(new_average) + self.epsilon)
         if self.momentum:
-            buffer = self._momentums[index]
-            direction = self.momentum * buffer + direction
-            self.assign(buffer, direction)
-        self.assign_sub(variable, rate * direction)
+            # One pass in place of five: buffer = momentum * buffer + direction; variable -= rate * buffer.
+            tf.raw_ops.ResourceApplyMomentum(
+                var=_native(variable).handle,
+                accum=_native(self._momentums[index]).handle,
+                lr=rate,
+                grad=direction,
+                momentum=tf.cast(self.momentum, variable.dtype),
+            )
+        else:
+            self.assign_sub(variable, rate * direction)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "rho": self.rho, "momentum": self.momentum, "epsilon": self.epsilon}
+
+
+def _native(variable: keras.Variable | tf.Variable) -> tf.Variable:
+    return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)

@@ -37,7 +37,7 @@ def check_choice(option: str, value: Any, allowed: Any) -> None:
 
 
 def check_range(option: str, value: float, least: float = 0.0, most: float = float("inf")) -> None:
-    """Raises `ValueError` unless `least <= value <= most`."""
-    if not least <= value <= most:
+    """Raises `ValueError` unless `least <= value <= most` and `value` is finite."""
+    if not (least <= value <= most and value < float("inf")):
         allowed = f"{least:g} or more" if most == float("inf") else f"{least:g} to {most:g}"
         raise ValueError(f"{option} is {value}; allowed: {allowed}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from common.errors import UserError
 from common.output import say
 from models.base import DisentanglementModel
 
@@ -29,6 +29,7 @@ class Checkpoints:
         self._best_score = tf.Variable(float("-inf"), dtype=tf.float64)
         self._checkpoint = tf.train.Checkpoint(model=model, best_score=self._best_score, **optimizers, **(state or {}))
         self._model = model
+        self._saved_step: int | None = None
         self._last = tf.train.CheckpointManager(self._checkpoint, str(folder / "last"), max_to_keep=keep)
         self._best = tf.train.CheckpointManager(self._checkpoint, str(folder / "best"), max_to_keep=1)
 
@@ -39,9 +40,10 @@ class Checkpoints:
 
     def save(self) -> None:
         """Saves the present state; nothing if this step is saved already."""
-        if self._last.latest_checkpoint and _step_of(self._last.latest_checkpoint) == self.step:
+        if self._saved_step == self.step:
             return
         self._last.save(checkpoint_number=self.step)
+        self._saved_step = self.step
 
     def save_if_best(self, score: float) -> bool:
         """Saves the present state as the best if `score` beats all earlier ones; tells whether it did."""
@@ -52,45 +54,43 @@ class Checkpoints:
         return True
 
     def restore(self) -> int | None:
-        """Restores the newest whole checkpoint.
+        """Restores the newest whole checkpoint; a damaged one stays until its step is saved again.
 
         Returns:
             its step, or None if there is none.
+
+        Raises:
+            UserError: a whole checkpoint of another model.
         """
-        for path in reversed(self._last.checkpoints):
-            if _restored(self._checkpoint, path):
-                self._drop_newer(_step_of(path))
-                return _step_of(path)
-            say(f"checkpoint {path} is damaged; trying the one before")
-        return None
+        self._saved_step = self._restore_newest(self._last)
+        return self._saved_step
 
     def restore_best(self) -> int | None:
         """Restores the best checkpoint; see `restore`."""
-        path = self._best.latest_checkpoint
-        return _step_of(path) if path and _restored(self._checkpoint, path) else None
+        return self._restore_newest(self._best)
 
-    def _drop_newer(self, step: int) -> None:
-        """Forgets what a damaged or overtaken attempt left behind this step, so that it is computed again."""
-        if self._last.latest_checkpoint and _step_of(self._last.latest_checkpoint) == step:
-            return
-        folder = Path(self._last.directory)
-        for file in folder.glob("ckpt-*"):
-            if file.is_dir():
-                shutil.rmtree(file)
-            elif int(file.name.split("-")[1].split(".")[0]) > step:
-                file.unlink()
-        kept = [path for path in self._last.checkpoints if _step_of(path) <= step]
-        tf.train.update_checkpoint_state(str(folder), kept[-1], all_model_checkpoint_paths=kept)
-        self._last = tf.train.CheckpointManager(self._checkpoint, str(folder), max_to_keep=len(kept) + 1)
-
-
-def _step_of(path: str) -> int:
-    return int(path.rsplit("-", 1)[1])
+    def _restore_newest(self, manager: tf.train.CheckpointManager) -> int | None:
+        for path in reversed(manager.checkpoints):
+            if not _is_whole(path):
+                say(f"checkpoint {path} is damaged; trying the one before")
+                continue
+            try:
+                self._checkpoint.restore(path).assert_existing_objects_matched()
+            except (AssertionError, ValueError):
+                raise UserError(
+                    f"checkpoint {path} is of another model; give the options of that run, or choose another --run_dir"
+                ) from None
+            return int(path.rsplit("-", 1)[1])
+        return None
 
 
-def _restored(checkpoint: tf.train.Checkpoint, path: str) -> bool:
+def _is_whole(path: str) -> bool:
+    """Reads all of a checkpoint, which checks its checksums, so that a damaged one is never restored in part."""
     try:
-        checkpoint.restore(path).assert_existing_objects_matched()
-    except (tf.errors.OpError, AssertionError, ValueError):
+        reader = tf.train.load_checkpoint(path)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except Exception:
+        # TensorFlow has many names for damage: DataLossError, NotFoundError, IndexError, ValueError.
         return False
     return True

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -58,6 +59,7 @@ def _option_classes() -> dict[str, type]:
 
 def _constructor(name: str, cls: type) -> Callable[..., Any]:
     def construct(**given: Any) -> Any:
+        scoped = "/".join([*gin.current_scope(), name])
         arguments = {field: value for field, value in given.items() if value is not _UNSET}
         required = [
             field.name for field in fields(cls) if field.default is MISSING and field.default_factory is MISSING
@@ -65,13 +67,13 @@ def _constructor(name: str, cls: type) -> Callable[..., Any]:
         missing = [field for field in required if field not in arguments]
         if missing:
             raise UserError(
-                f"{name}.{missing[0]} is not set; bind it in the gin file, for example {name}.{missing[0]} = ..."
+                f"{scoped}.{missing[0]} is not set; bind it in the gin file, for example {scoped}.{missing[0]} = ..."
             )
         try:
-            return cls(**checked(cls, name, arguments))
+            return cls(**checked(cls, scoped, arguments))
         except (TypeError, ValueError) as error:
             message = str(error)
-            raise UserError(message if message.startswith(f"{name}.") else f"{name}.{message}") from None
+            raise UserError(message if message.startswith(f"{scoped}.") else f"{scoped}.{message}") from None
 
     construct.__name__ = construct.__qualname__ = name
     # Every parameter gets a default here, so that the message above, and not Python's, names what is missing.
@@ -105,20 +107,27 @@ def load(files: Sequence[str | Path] = (), bindings: Sequence[str] = ()) -> tupl
     gin.clear_config()
     _register_once()
     _parse(files, bindings)
-    gin.finalize()
+    _call(gin.finalize, files, bindings)
     configurables = {name: gin.get_configurable(f"{_MODULE}.{name}") for name in _SECTIONS}
-    sections = {name: _call(construct) for name, construct in configurables.items()}
+    sections = {name: _call(construct, files, bindings) for name, construct in configurables.items()}
     _refuse_unused(files, bindings)
     text = gin.config_str(max_line_length=10_000)
     return Configuration(**sections), text
 
 
-def _call(construct: Callable[..., Any]) -> Any:
+def _call(construct: Callable[..., Any], files: Sequence[str | Path], bindings: Sequence[str]) -> Any:
     try:
         return construct()
     except UserError as error:
         # gin appends where the configurable was called from; only the first line is for people.
-        raise UserError(str(error).splitlines()[0]) from None
+        message = str(error).splitlines()[0]
+        place = _locate(message.split(" ")[0].split("[")[0], files, bindings)
+        raise UserError(f"{place}: {message}" if place else message) from None
+    except ValueError as error:
+        if found := re.match(r"No bindings specified for '(.+)/gin\.macro'", str(error)):
+            name = found.group(1)
+            raise UserError(f"the macro %{name} is used but not set; add a line {name} = ... to the gin file") from None
+        raise
 
 
 _registered = False
@@ -132,11 +141,22 @@ def _register_once() -> None:
         _registered = True
 
 
+def locate(file: str | Path) -> Path:
+    """Where a gin file lies: as given, or else below the suite's folder.
+
+    Raises:
+        UserError: it is nowhere.
+    """
+    for path in (Path(file), _ROOT / file):
+        if path.is_file():
+            return path
+    known = sorted(str(path.relative_to(_ROOT)) for path in (_ROOT / "gin").glob("*.gin"))
+    raise UserError(f"gin file {str(file)!r} is not there{near_matches(str(file), known)}")
+
+
 def _parse(files: Sequence[str | Path], bindings: Sequence[str]) -> None:
     for file in files:
-        if not Path(file).is_file() and not (_ROOT / file).is_file():
-            known = sorted(str(path.relative_to(_ROOT)) for path in (_ROOT / "gin").glob("*.gin"))
-            raise UserError(f"gin file {str(file)!r} is not there{near_matches(str(file), known)}")
+        locate(file)
         with gin.unlock_config():
             _parsing(functools.partial(gin.parse_config_file, str(file)), f"gin file {file}")
     for binding in bindings:
@@ -146,9 +166,13 @@ def _parse(files: Sequence[str | Path], bindings: Sequence[str]) -> None:
 
 def _parsing(parse: Callable[[], Any], where: str) -> None:
     try:
+        # gin logs a missing include as well as raising an error.
+        logging.disable(logging.ERROR)
         parse()
     except Exception as error:
         raise UserError(f"{where}: {_explain(str(error))}") from None
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _explain(message: str) -> str:
@@ -167,7 +191,7 @@ def _explain(message: str) -> str:
 
 
 def _position(line: str) -> str:
-    found = re.search(r"In (?:file \"([^\"]+)\"|bindings string) line (\d+)", line)
+    found = re.search(r"In (?:file \"([^\"]+)\"|bindings string),? line (\d+)", line)
     if not found:
         return line
     return f"{found.group(1)} line {found.group(2)}" if found.group(1) else "in the binding"
@@ -195,26 +219,34 @@ def _unused_message(scope: str, name: str, parameter: str, files: Sequence[str |
         {f"{s}/{n.split('.')[-1]}" if s else n.split(".")[-1] for s, n in gin.config._OPERATIVE_CONFIG} - {name}
     )
     given = f"{scope}/{name}" if scope else name
-    return f"{_locate(key, files, bindings)}: nothing uses the binding {key}{near_matches(given, used)}"
+    if name == "macro":
+        return f"{_locate(scope, files, bindings) or 'gin'}: nothing uses the macro {scope}; remove it"
+    return f"{_locate(key, files, bindings) or 'gin'}: nothing uses the binding {key}{near_matches(given, used)}"
 
 
 def _locate(key: str, files: Sequence[str | Path], bindings: Sequence[str]) -> str:
+    """Where a name is bound, the latest place of all; empty if nowhere."""
     pattern = re.compile(rf"^\s*{re.escape(key)}\s*=")
     if any(pattern.match(binding) for binding in bindings):
         return "--gin_param"
-    waiting, seen = [Path(file) for file in files], set()
-    while waiting:
-        path = waiting.pop(0)
-        path = path if path.is_file() else _ROOT / path
-        if path in seen or not path.is_file():
-            continue
-        seen.add(path)
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            if pattern.match(line):
-                return f"{path} line {number}"
-            if included := re.match(r"\s*include\s+['\"](.+)['\"]", line):
-                waiting.append(Path(included.group(1)))
-    return "gin"
+    place = ""
+    for file in files:
+        place = _locate_in_file(pattern, Path(file), set()) or place
+    return place
+
+
+def _locate_in_file(pattern: re.Pattern[str], file: Path, seen: set[Path]) -> str:
+    path = file if file.is_file() else _ROOT / file
+    if path in seen or not path.is_file():
+        return ""
+    seen.add(path)
+    place = ""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if pattern.match(line):
+            place = f"{path} line {number}"
+        elif included := re.match(r"\s*include\s+['\"](.+)['\"]", line):
+            place = _locate_in_file(pattern, Path(included.group(1)), seen) or place
+    return place
 
 
 def as_plain_data(value: Any) -> Any:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
 from common.files import write_text
-from metrics.registry import evaluate
+from metrics.registry import evaluate, get
 from models.base import DisentanglementModel
 from training.experiment import Experiment, compiled_encoder
 from training.options import EvaluationOptions
@@ -30,6 +31,24 @@ class Evaluator:
         self._options: EvaluationOptions = experiment.configuration.evaluation
         self._encode = compiled_encoder(experiment.model)
         self._model: DisentanglementModel = experiment.model
+
+    def refuse_impossible(self, best_metric: str | None = None) -> None:
+        """Finds out before hours of training whether the metrics can be measured; draws their samples, encodes nothing.
+
+        Args:
+            best_metric: must be one of the metrics, unless None.
+
+        Raises:
+            UserError: a metric that is not known, or that the data cannot serve.
+        """
+        options = self._options
+        if best_metric is not None and best_metric not in options.metrics:
+            raise UserError(
+                f"experiment.best_metric is {best_metric!r}, which is not one of evaluation.metrics = "
+                f"{options.metrics}; add it there, or set experiment.best_metric = None"
+            )
+        for name in options.metrics:
+            get(name).protocols[options.preset].draw(self._dataset, options.seed)
 
     def scores(self, preset: str, progress: Callable[[int, int], None] | None = None) -> Scores:
         """Metric id to its result, as plain data.

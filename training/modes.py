@@ -50,6 +50,7 @@ def restored(configuration: Configuration, run_dir: str | Path, checkpoint: str)
     folder = RunFolder(run_dir)
     folder.require()
     experiment = build(configuration)
+    folder.refuse_another_model(configuration, experiment.dataset.source)
     checkpoints = Checkpoints(folder.checkpoints, experiment.model, configuration.experiment.keep_checkpoints)
     step = checkpoints.restore_best() if checkpoint == "best" else checkpoints.restore()
     if step is None:
@@ -66,7 +67,8 @@ def evaluate(experiment: Experiment, folder: RunFolder) -> int:
     scores = Evaluator(experiment).kept_scores(folder.subfolder("evaluation"), options.preset, encoding_line)
     for name, result in scores.items():
         remark = " ".join([*result["degenerate"], *result["notes"]])
-        say(f"{name:24} {result['score']:.4f}  {remark}".rstrip())
+        score = "-" if result["score"] is None else f"{result['score']:.4f}"
+        say(f"{name:24} {score}  {remark}".rstrip())
     step = int(experiment.model.step.numpy())
     dataset = experiment.dataset
     answer({"step": step, "data": dataset.name, "data_source": dataset.source, "metrics": scores})
@@ -146,7 +148,7 @@ def configuration_of(gin_files: list[str], bindings: list[str], run_dir: str | N
     """
     files = list(gin_files)
     if not files:
-        if run_dir is None:
+        if not run_dir:
             raise UserError("give --gin_file=gin/NAME.gin (see the folder gin/), or --run_dir of a run")
         folder = RunFolder(run_dir)
         folder.require()

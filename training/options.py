@@ -157,7 +157,9 @@ class TraversalOptions:
 
     def __post_init__(self) -> None:
         if (self.low is None) != (self.high is None):
-            raise ValueError("give both low and high of a traversal, or none of them")
+            raise ValueError("low and high: give both of them, or none")
+        _check("low", self.low, -1e6, 1e6)
+        _check("high", self.high, -1e6, 1e6)
         if self.low is not None and self.high is not None and not self.low < self.high:
             raise ValueError(f"low is {self.low} and high is {self.high}; low must be below high")
         _check("steps", self.steps, 2, 1000)

@@ -159,6 +159,12 @@ def png_bytes(image: npt.ArrayLike) -> bytes:
     return buffer.getvalue()
 
 
+def read_png(path: str | os.PathLike[str]) -> Picture:
+    """A picture file as uint8 `[height, width, 3]`."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
 def save_png(image: npt.ArrayLike, path: str | os.PathLike[str]) -> None:
     """Writes one image `[H, W, C]`, C = 1 or 3, uint8 or in [0, 1], as a whole PNG file."""
     write_bytes(path, png_bytes(image))

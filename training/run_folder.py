@@ -8,7 +8,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import write_text
-from training.configuration import differences, resolved
+from training.configuration import differences, locate, resolved
 from training.options import Configuration
 
 
@@ -58,9 +58,11 @@ class RunFolder:
             data_source: where the data come from; a run does not go on with other data.
 
         Raises:
-            UserError: the folder holds a run of another configuration, or something else.
+            UserError: the folder holds a run of another configuration, a longer run, or something else.
         """
         options = {**resolved(configuration), "data_source": data_source}
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file where a folder was expected; choose another --run_dir")
         if self.options_file.is_file():
             changed = self._differences(options)
             if changed:
@@ -68,14 +70,36 @@ class RunFolder:
                     f"{self.path} holds a run of another configuration: {'; '.join(changed)}. "
                     "Choose another --run_dir, or give the options of that run"
                 )
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir()):
             raise UserError(f"{self.path} is not empty and no run folder; choose another --run_dir")
-        self.path.mkdir(parents=True, exist_ok=True)
-        for number, file in enumerate(gin_files):
-            text = Path(file).read_text(encoding="utf-8") if Path(file).is_file() else ""
-            write_text(self.subfolder("gin") / f"{number}_{Path(file).name}", text)
-        write_text(self.configuration_file, gin_text)
+        total = configuration.experiment.total_steps
+        if self.steps_done() > total:
+            raise UserError(
+                f"{self.path} has done {self.steps_done()} steps, more than experiment.total_steps = {total}; "
+                "choose more steps or another --run_dir"
+            )
+        # First of all files: it makes the folder a run's, should the run be killed before the others are written.
         write_text(self.options_file, json.dumps(options, indent=2) + "\n")
+        write_text(self.configuration_file, gin_text)
+        for number, file in enumerate(gin_files):
+            text = locate(file).read_text(encoding="utf-8")
+            write_text(self.subfolder("gin") / f"{number}_{Path(file).name}", text)
+
+    def steps_done(self) -> int:
+        """The step of the newest checkpoint, whole or not; 0 if there is none."""
+        steps = [path.stem.rpartition("-")[2] for path in (self.checkpoints / "last").glob("ckpt-*.index")]
+        return max((int(step) for step in steps if step.isdigit()), default=0)
+
+    def refuse_another_model(self, configuration: Configuration, data_source: str) -> None:
+        """Checks that the folder's checkpoints are of this model and these data.
+
+        Raises:
+            UserError: they are of another model.
+        """
+        changed = self._differences({**resolved(configuration), "data_source": data_source})
+        changed = [line for line in changed if line.startswith(("experiment.model.", "data.name "))]
+        if changed:
+            raise UserError(f"{self.path} holds a run of another model: {'; '.join(changed)}")
 
     def _differences(self, options: dict[str, Any]) -> list[str]:
         old = self.read_options()

@@ -114,19 +114,28 @@ def _strategy(options: ExperimentOptions, gpus: int) -> tf.distribute.Strategy:
                 "and this worker's index; see docs/architecture.md"
             )
         return tf.distribute.MultiWorkerMirroredStrategy()
-    return tf.distribute.MirroredStrategy(_mirrored_devices(options.devices, gpus))
+    return mirrored_strategy(_mirrored_devices(options.devices, gpus))
 
 
-def _mirrored_devices(wanted: int | None, gpus: int) -> list[str]:
+@functools.cache
+def mirrored_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    """The one `MirroredStrategy` on these devices in this process.
+
+    Two of them would both number their collective operations from the same start, which TensorFlow then confuses.
+    """
+    return tf.distribute.MirroredStrategy(list(devices))
+
+
+def _mirrored_devices(wanted: int | None, gpus: int) -> tuple[str, ...]:
     if gpus:
         count = wanted or gpus
         if count > gpus:
             raise UserError(f"experiment.devices is {count}, but this machine has {gpus} GPUs; choose at most {gpus}")
-        return [f"GPU:{index}" for index in range(count)]
+        return tuple(f"GPU:{index}" for index in range(count))
     cpu = tf.config.list_physical_devices("CPU")[0]
     count = wanted or 1
     _try(lambda: tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count))
     found = len(tf.config.list_logical_devices("CPU"))
     if found < count:
         raise UserError(f"experiment.devices is {count}, but TensorFlow was started with {found} CPU devices")
-    return [f"CPU:{index}" for index in range(count)]
+    return tuple(f"CPU:{index}" for index in range(count))

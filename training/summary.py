@@ -7,9 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from training import pictures, report
 from training.evaluation import Scores
 from training.experiment import Experiment
@@ -121,10 +118,7 @@ def _training_movie(folder: RunFolder, base: str) -> Path | None:
         return None
     count = min(_LONGEST_MOVIE, len(sheets))
     chosen = [sheets[round(index * (len(sheets) - 1) / (count - 1))] for index in range(count)]
-    frames = []
-    for path in chosen:
-        with Image.open(path) as image:
-            frames.append(np.asarray(image.convert("RGB")))
+    frames = [pictures.read_png(path) for path in chosen]
     movie = folder.path / "pictures" / f"training_{base}.gif"
     pictures.save_gif(frames, movie, frames_per_second=4)
     return movie

@@ -12,7 +12,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from common.errors import UserError
 from common.files import write_text
 from common.output import answer, say
 from training import pictures
@@ -70,6 +69,8 @@ def train(configuration: Configuration, gin_text: str, gin_files: list[str], run
         UserError: anything in the input that cannot be.
     """
     experiment = build(configuration)
+    # All that the user may have to mend comes before the folder is claimed for this configuration.
+    Evaluator(experiment).refuse_impossible(configuration.experiment.best_metric)
     chief = _is_chief(experiment)
     folder = RunFolder(run_dir if chief else Path(run_dir) / f"worker_{_worker_index(experiment)}")
     folder.claim(configuration, gin_text, gin_files, experiment.dataset.source)
@@ -102,17 +103,13 @@ class _Session:
         self.checkpoints = Checkpoints(
             folder.checkpoints, experiment.model, self.options.keep_checkpoints, {"means": self.loop.means}
         )
-        start = self.checkpoints.restore()
+        self.start = start = self.checkpoints.restore()
         self.loop.restart_data()
-        if start is not None and start > self.options.total_steps:
-            raise UserError(
-                f"{folder.path} has done {start} steps, more than experiment.total_steps = {self.options.total_steps}; "
-                "choose more steps or another --run_dir"
-            )
         self.environment = describe_environment(experiment.runtime)
         write_text(folder.path / "environment.json", json.dumps(self.environment, indent=2) + "\n")
         hyper_parameters = flatten(resolved(experiment.configuration))
         self.records = Records(folder.path, start, self.options.total_steps, hyper_parameters, quiet)
+        self._replay_pictures(start)
         self.painter = Painter(experiment.model, experiment.configuration.traversal)
         self.evaluator = Evaluator(experiment)
         self._announce(start)
@@ -128,9 +125,18 @@ class _Session:
         if start:
             self.records.say(f"going on from step {start}")
 
+    def _replay_pictures(self, start: int | None) -> None:
+        """Puts the sheets of earlier attempts into the new TensorBoard events; drops those after the checkpoint."""
+        for path in sorted(self.folder.subfolder("training_pictures").glob("*.png")):
+            name, step = path.stem.rsplit("_", 1)
+            if start is None or int(step) > start:
+                path.unlink()
+            else:
+                self.records.picture(int(step), f"pictures/{name}", pictures.read_png(path))
+
     def run(self, stop: Stop) -> bool:
         """Trains to the end; False if a signal ended it earlier."""
-        if self.loop.step == 0:
+        if self.start is None:
             self._events(0)
         while self.loop.step < self.options.total_steps:
             steps = min(self.experiment.runtime.chunk_steps, self._next_event() - self.loop.step)
@@ -162,8 +168,7 @@ class _Session:
     def _log(self, step: int, steps_per_second: float) -> None:
         means = self.loop.means.take()
         rates = {
-            f"learning_rate/{name}": float(player.optimizer.learning_rate)
-            for name, player in self.experiment.model.players.items()
+            f"learning_rate/{name}": player.learning_rate for name, player in self.experiment.model.players.items()
         }
         self.records.write(step, {**means, **rates})
         self.records.write_timing(

@@ -45,7 +45,7 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
         return value
     if isinstance(hint, type) and origin is None:
         converted = _convert_plain(value, hint)
-        if converted is not None or hint is type(None):
+        if converted is not None or (hint is type(None) and value is None):
             return converted
     raise TypeError(f"{name} is {_show(value)}; expected {describe(hint)}")
 
@@ -74,6 +74,8 @@ def _convert_plain(value: Any, hint: type) -> Any:
 def _show(value: Any) -> str:
     if dataclasses.is_dataclass(value):
         return f"a {type(value).__name__}"
+    if callable(value):
+        return f"@{value.__name__} without parentheses, a reference that is not called"
     return f"{value!r} ({type(value).__name__})"
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 import keras
 
 from models.initializers import WeightInitialization
-from models.layers import BatchNormalization, Conv2DTranspose, WholeMapConv2D
+from models.layers import BatchNormalization, Conv2D, Conv2DTranspose, WholeMapConv2D
 
 EncoderSize = Literal["small", "large"]
 ENCODER_WIDTHS: dict[str, tuple[int, ...]] = {"small": (32, 32), "large": (64, 64, 32)}
@@ -72,7 +72,7 @@ class _Stack:
         """Appends a 'same' convolution."""
         channels = self.tensor.shape[-1]
         arguments = self._arguments(self._next("conv"), channels * kernel * kernel, filters * kernel * kernel, use_bias)
-        layer = keras.layers.Conv2D(filters, kernel, stride, padding="same", dtype=dtype, **arguments)
+        layer = Conv2D(filters, kernel, stride, padding="same", dtype=dtype, **arguments)
         self.tensor = layer(self.tensor)
 
     def collapse(self, filters: int) -> None:

@@ -1,0 +1,1 @@
+"""Measurements: speed beside other implementations, learning proofs. Not part of the tests."""
