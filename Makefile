@@ -122,6 +122,8 @@ fi
 rm -f .venv/installed-*
 echo "Installing the packages of $$file into .venv (once; minutes, and gigabytes)."
 if [ -t 1 ]; then quiet=; else quiet=-q; fi
+cache=$${PIP_CACHE_DIR:-$${XDG_CACHE_HOME:-$${HOME:-}/.cache}/pip}
+if ! mkdir -p "$$cache" 2>/dev/null || [ ! -w "$$cache" ]; then export PIP_NO_CACHE_DIR=1; fi
 .venv/bin/python -m pip install $$quiet --no-input --disable-pip-version-check --retries 10 -r "$$file" $$cuda ||
     stop "pip could not install $$file, for the reason above; mend it (network? disk space?) and run make again"
 .venv/bin/python -c 'import tensorflow, keras, gin, tensorflow_datasets' >.venv/partial 2>&1 ||
