@@ -5,8 +5,9 @@
 .PHONY: help setup setup-development setup-benchmarks quickstart test lint results-ibgan benchmarks clean
 
 PY := .venv/bin/python
-# Each test process imports TensorFlow (seconds, and most of a gigabyte), so more of them soon stop paying.
-WORKERS ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -le 8 ] || n=8; echo $$n)
+# One test process for each core, but no more than 8, nor than there is memory for (TensorFlow takes its gigabyte).
+WORKERS ?= $(shell { echo 8; getconf _NPROCESSORS_ONLN; nproc; \
+    awk '/MemAvailable/ { print int($$2 / 1500000) + ($$2 < 1500000) }' /proc/meminfo; } 2>/dev/null | sort -n | head -n 1)
 
 # 0 all, 1 no notes, 2 no warnings, 3 no errors: a machine without a GPU counts as an error.
 export TF_CPP_MIN_LOG_LEVEL ?= 3

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from common.errors import disk_error
 from common.files import atomic_file, sha256_of, write_text
-from data_gen.locks import locked
+from common.locks import locked
 
 
 def packed_cache(

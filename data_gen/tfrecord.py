@@ -21,8 +21,8 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import atomic_file, sha256_of, write_text
+from common.locks import locked
 from common.progress import progress
-from data_gen.locks import locked
 
 CHECKSUMS = "checksums.json"
 PROGRESS = "progress.json"

@@ -20,9 +20,9 @@ from PIL import Image
 
 import data_gen
 from common.errors import UserError
+from common.locks import locked
 from data_gen import dsprites, tfrecord
 from data_gen.command import plan_of
-from data_gen.locks import locked
 from data_gen.png import encode_png
 from data_gen.tfrecord import Feature, Plan, damaged_files, write_dataset
 

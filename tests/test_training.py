@@ -16,6 +16,7 @@ import tensorflow as tf
 import tiny_runs
 
 from common.errors import UserError
+from common.locks import locked
 from training.configuration import load
 from training.failures import user_error
 from training.options import Configuration
@@ -247,6 +248,8 @@ def test_training_that_diverges_stops_with_the_step_and_the_term(
 def test_what_cannot_be_is_refused_before_anything_is_written(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, changes: list[str], words: str
 ) -> None:
+    # Starts TensorFlow, after which the number of its devices is fixed.
+    assert len(tf.config.list_logical_devices("CPU")) == 2
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(UserError, match=words):
         train(*configuration_of(*changes, bindings=tiny_runs.TINY), [], run_dir)
@@ -347,3 +350,11 @@ def test_errors_about_disks_and_memory_say_what_to_do(error: Exception, words: s
 )
 def test_other_errors_stay_what_they_are(error: Exception) -> None:
     assert user_error(error) is None
+
+
+def test_a_run_folder_serves_one_process_at_a_time(finished: Path, tmp_path: Path) -> None:
+    folder = tiny_runs.copy_of(finished, tmp_path / "run")
+    with locked(folder, wait=False):
+        second = tiny_runs.run(*tiny_runs.arguments(tiny_runs.EVENTFUL), f"--run_dir={folder}")
+    assert second.returncode == 2
+    assert "another process trains in" in second.stderr

@@ -12,7 +12,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from common.errors import UserError
 from common.files import write_text
+from common.locks import locked
 from common.output import answer, say
 from training import pictures
 from training.checkpoints import Checkpoints
@@ -72,8 +74,16 @@ def train(configuration: Configuration, gin_text: str, gin_files: list[str], run
     # All that the user may have to mend comes before the folder is claimed for this configuration.
     Evaluator(experiment).refuse_impossible(configuration.experiment.best_metric)
     chief = _is_chief(experiment)
-    folder = RunFolder(run_dir if chief else Path(run_dir) / f"worker_{_worker_index(experiment)}")
+    folder = RunFolder(run_dir if chief else Path(run_dir) / f".worker_{_worker_index(experiment)}")
     folder.claim(configuration, gin_text, gin_files, experiment.dataset.source)
+    try:
+        with locked(folder.path, wait=False):
+            return _train_in(experiment, folder, chief)
+    except BlockingIOError:
+        raise UserError(f"another process trains in {folder.path}; wait for it, or choose another --run_dir") from None
+
+
+def _train_in(experiment: Experiment, folder: RunFolder, chief: bool) -> int:
     session = _Session(experiment, folder, quiet=not chief)
     stop = Stop()
     try:
