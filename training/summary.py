@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from training import pictures, report
+from training.configuration import flatten
 from training.evaluation import Scores
 from training.experiment import Experiment
 from training.records import read_records, series
@@ -134,12 +135,7 @@ def _curve_sections(records: list[dict[str, Any]]) -> list[report.Section]:
     return sections
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}.{key}" if prefix else key
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, name))
-        else:
-            flat[name] = ", ".join(map(str, value)) if isinstance(value, list) else value
-    return flat
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values by dotted names, lists as text."""
+    flat = flatten(values)
+    return {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in flat.items()}
