@@ -48,6 +48,9 @@ Runner = Callable[[int], Any]
 
 def spout_runner(precision: str, threads: int) -> Runner:
     """Our training loop on the published experiment; it takes its threads from the cores it may use."""
+    from training import start
+
+    start.import_tensorflow()
     from training.benchmark import step_runner
 
     policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
@@ -218,8 +221,8 @@ def measure(builders: dict[str, Callable[[str, int], Runner]], setting: Setting)
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median and range."""
-    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+    """Median and range, to four digits behind the point."""
+    return {"median": round(statistics.median(values), 4), "low": round(min(values), 4), "high": round(max(values), 4)}
 
 
 def summarize(turns: dict[str, list[Turn]]) -> dict[str, Any]:
