@@ -25,11 +25,9 @@ GIN_FILE = "gin/ibgan_dsprites_short.gin"
 RUN = Path("runs") / "ibgan_dsprites_short"
 PAGE = Path("docs") / "results.md"
 PICTURES = Path("docs") / "images"
+BEST_BY = "ibgan_factor_vae"
 COMMAND = ["run.py", f"--gin_file={GIN_FILE}", f"--run_dir={RUN}"]
-_SHOWN = {
-    "zfixed_all.png": "ibgan_dsprites_short_traversals.png",
-    "samples.png": "ibgan_dsprites_short_samples.png",
-}
+_NAME = "ibgan_dsprites_short"
 
 
 def main() -> int:
@@ -42,12 +40,20 @@ def main() -> int:
         if code:
             return code
     section = ibgan_section(ROOT / RUN)
-    for source, target in _SHOWN.items():
-        (ROOT / PICTURES).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / RUN / "pictures" / source, ROOT / PICTURES / target)
+    copy_pictures(ROOT / RUN, ROOT / PICTURES)
     write_section(ROOT / PAGE, "ibgan-dsprites-short", section)
     print(f"wrote {PAGE}")
     return 0
+
+
+def copy_pictures(run: Path, target: Path) -> None:
+    """Copies the sheets of the best and of the last step into the documents."""
+    target.mkdir(parents=True, exist_ok=True)
+    step, drawn = _best(run)[0], run / "training_pictures"
+    shutil.copyfile(drawn / f"zfixed_{step:09d}.png", target / f"{_NAME}_best_traversals.png")
+    shutil.copyfile(drawn / f"samples_{step:09d}.png", target / f"{_NAME}_best_samples.png")
+    shutil.copyfile(run / "pictures" / "zfixed_all.png", target / f"{_NAME}_last_traversals.png")
+    shutil.copyfile(run / "pictures" / "samples.png", target / f"{_NAME}_last_samples.png")
 
 
 def write_section(page: Path, name: str, text: str) -> None:
@@ -95,12 +101,36 @@ def ibgan_section(run: Path) -> str:
         "",
         *_information(run),
         "",
-        f"![Each code moved alone from -3 to 3, the others kept](images/{_SHOWN['zfixed_all.png']})",
-        "",
-        f"![Samples](images/{_SHOWN['samples.png']})",
-        "",
+        *_pictures(run, result["step"]),
     ]
     return "\n".join(lines)
+
+
+def _pictures(run: Path, last: int) -> list[str]:
+    best, score = _best(run)
+    shown = {
+        f"At step {best:,}, whose {BEST_BY} of {score:.3f} is the highest of this run": "best",
+        f"At the end, step {last:,}": "last",
+    }
+    lines = []
+    for caption, name in shown.items():
+        lines += [
+            f"{caption}: each code moved alone from -3 to 3, the others kept; below it, samples from the prior.",
+            "",
+            f"![Traversals. {caption}](images/{_NAME}_{name}_traversals.png)",
+            "",
+            f"![Samples. {caption}](images/{_NAME}_{name}_samples.png)",
+            "",
+        ]
+    return lines
+
+
+def _best(run: Path) -> tuple[int, float]:
+    """The step after the first with the highest score while training, and that score."""
+    name = f"score_fast/{BEST_BY}"
+    scored = [(record[name], record["step"]) for record in _records(run) if record.get("step") and name in record]
+    score, step = max(scored)
+    return step, score
 
 
 def _rates(experiment: dict[str, Any]) -> str:

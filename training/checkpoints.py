@@ -75,7 +75,7 @@ class Checkpoints:
                 say(f"checkpoint {path} is damaged; trying the one before")
                 continue
             try:
-                self._checkpoint.restore(path).assert_existing_objects_matched()
+                self._checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
             except (AssertionError, ValueError):
                 raise UserError(
                     f"checkpoint {path} is of another model; give the options of that run, or choose another --run_dir"
