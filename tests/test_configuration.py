@@ -354,8 +354,8 @@ def test_going_on_for_longer_and_keeping_more_checkpoints_is_no_difference() -> 
 
 def test_an_option_that_only_one_of_them_has() -> None:
     old = options_of()
-    del old["experiment"]["paper"]
-    assert differences(old, options_of()) == ["experiment.paper was 'not set' and is 'IB-GAN (AAAI 2021), dSprites'"]
+    del old["experiment"]["precision"]
+    assert differences(old, options_of()) == ["experiment.precision was 'not set' and is 'float32'"]
 
 
 def test_flatten_names_every_leaf() -> None:

@@ -285,5 +285,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [
         f"{name} was {before.get(name, 'not set')!r} and is {after.get(name, 'not set')!r}"
         for name in sorted({*before, *after})
-        if before.get(name) != after.get(name) and name.startswith(sections) and name not in RESUMABLE_CHANGES
+        if before.get(name) != after.get(name)
+        and name.startswith(sections)
+        and name not in RESUMABLE_CHANGES
+        and not name.startswith("experiment.paper")
     ]

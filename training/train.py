@@ -25,7 +25,7 @@ from training.experiment import Experiment, build
 from training.loop import NotFinite
 from training.options import Configuration
 from training.records import Records
-from training.run_folder import RunFolder
+from training.run_folder import RunFolder, read_json
 from training.summary import write_summary
 from training.traversal import Painter, write_traversals
 
@@ -212,6 +212,9 @@ class _Session:
 
     def finish(self) -> dict[str, Any]:
         """Scores, pictures and report of the finished run; the result as plain data."""
+        if (kept := self._kept_result()) is not None:
+            self.records.say(f"finished before; nothing is left to do in {self.folder.path}")
+            return kept
         preset = self.experiment.configuration.evaluation.preset
         self.records.say("scores, pictures and report")
         scores: Scores = self.evaluator.kept_scores(self.folder.subfolder("evaluation"), preset, encoding_line)
@@ -231,6 +234,14 @@ class _Session:
         write_summary(self.experiment, self.folder, scores, self.environment, fingerprint)
         write_text(self.folder.path / "result.json", json.dumps(result, indent=2) + "\n")
         return result
+
+    def _kept_result(self) -> dict[str, Any] | None:
+        """The result of these very weights, if an earlier attempt came to its end."""
+        path = self.folder.path / "result.json"
+        if not path.is_file() or not self.folder.report.is_file():
+            return None
+        kept = read_json(path)
+        return kept if kept["fingerprint"] == self.experiment.model.fingerprint() else None
 
     def close(self) -> None:
         """Flushes the records."""
