@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from models.options import check_range
 from models.schedules import MultiStepDecay
 
 _PACKAGE = "spout"
@@ -142,8 +143,7 @@ class OptimizerOptions(abc.ABC):
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "weight_decay", "decay_factor"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 or more")
+            check_range(name, getattr(self, name))
         if self.milestones:
             MultiStepDecay(self.learning_rate, self.milestones, self.decay_factor)
 

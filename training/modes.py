@@ -25,8 +25,6 @@ from training.run_folder import RunFolder
 from training.runtime import prepare
 from training.traversal import Painter, write_traversals
 
-CHECKPOINT_CHOICES = ("last", "best")
-
 
 def describe(configuration: Configuration) -> int:
     """Prints the model and the effective configuration as one JSON object; writes nothing, reads no data."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal
 
 from models.optimizers import OptimizerOptions
-from models.options import ModelOptions
+from models.options import ModelOptions, check_choice, check_range
 
 StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker"]
 Precision = Literal["float32", "mixed_bfloat16"]
@@ -15,15 +15,9 @@ Preset = Literal["fast", "paper"]
 BatchNormMode = Literal["inference", "batch"]
 
 
-def _check(name: str, value: float | None, least: float, most: float = float("inf")) -> None:
-    if value is not None and not least <= value <= most:
-        allowed = f"{least:g} or more" if most == float("inf") else f"{least:g} to {most:g}"
-        raise ValueError(f"{name} is {value}; allowed: {allowed}")
-
-
-def _check_choice(name: str, value: object, allowed: Any) -> None:
-    if value not in get_args(allowed):
-        raise ValueError(f"{name} is {value!r}; allowed: {', '.join(map(repr, get_args(allowed)))}")
+def _check_if_set(option: str, value: float | None, least: float, most: float = float("inf")) -> None:
+    if value is not None:
+        check_range(option, value, least, most)
 
 
 @dataclass(frozen=True)
@@ -78,17 +72,17 @@ class ExperimentOptions:
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name or self.name.startswith("."):
             raise ValueError(f"name is {self.name!r}; it becomes a folder: no slash, no leading dot, not empty")
-        _check("total_steps", self.total_steps, 0)
-        _check("global_batch", self.global_batch, 1)
-        _check("seed", self.seed, 0, 2**31 - 1)
-        _check("devices", self.devices, 1)
-        _check("chunk_steps", self.chunk_steps, 1)
-        _check("log_every", self.log_every, 1)
-        _check("keep_checkpoints", self.keep_checkpoints, 1)
+        check_range("total_steps", self.total_steps, 0)
+        check_range("global_batch", self.global_batch, 1)
+        check_range("seed", self.seed, 0, 2**31 - 1)
+        _check_if_set("devices", self.devices, 1)
+        _check_if_set("chunk_steps", self.chunk_steps, 1)
+        check_range("log_every", self.log_every, 1)
+        check_range("keep_checkpoints", self.keep_checkpoints, 1)
         for name in ("picture_every", "checkpoint_every", "evaluate_every"):
-            _check(name, getattr(self, name), 0)
-        _check_choice("strategy", self.strategy, StrategyName)
-        _check_choice("precision", self.precision, Precision)
+            check_range(name, getattr(self, name), 0)
+        check_choice("strategy", self.strategy, StrategyName)
+        check_choice("precision", self.precision, Precision)
 
 
 @dataclass(frozen=True)
@@ -106,7 +100,7 @@ class DataOptions:
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        _check("limit", self.limit, 1)
+        _check_if_set("limit", self.limit, 1)
 
 
 @dataclass(frozen=True)
@@ -128,10 +122,10 @@ class EvaluationOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_choice("preset", self.preset, Preset)
-        _check_choice("preset_during_training", self.preset_during_training, Preset)
-        _check("batch", self.batch, 1)
-        _check("seed", self.seed, 0, 2**31 - 1)
+        check_choice("preset", self.preset, Preset)
+        check_choice("preset_during_training", self.preset_during_training, Preset)
+        check_range("batch", self.batch, 1)
+        check_range("seed", self.seed, 0, 2**31 - 1)
 
 
 @dataclass(frozen=True)
@@ -158,15 +152,15 @@ class TraversalOptions:
     def __post_init__(self) -> None:
         if (self.low is None) != (self.high is None):
             raise ValueError("low and high: give both of them, or none")
-        _check("low", self.low, -1e6, 1e6)
-        _check("high", self.high, -1e6, 1e6)
+        _check_if_set("low", self.low, -1e6, 1e6)
+        _check_if_set("high", self.high, -1e6, 1e6)
         if self.low is not None and self.high is not None and not self.low < self.high:
             raise ValueError(f"low is {self.low} and high is {self.high}; low must be below high")
-        _check("steps", self.steps, 2, 1000)
-        _check("rows", self.rows, 1, 1000)
-        _check("seed", self.seed, 0, 2**31 - 1)
-        _check("frames_per_second", self.frames_per_second, 1, 100)
-        _check_choice("batch_norm", self.batch_norm, BatchNormMode)
+        check_range("steps", self.steps, 2, 1000)
+        check_range("rows", self.rows, 1, 1000)
+        check_range("seed", self.seed, 0, 2**31 - 1)
+        check_range("frames_per_second", self.frames_per_second, 1, 100)
+        check_choice("batch_norm", self.batch_norm, BatchNormMode)
 
     @property
     def span(self) -> tuple[float, float] | None:
@@ -189,9 +183,9 @@ class GenerationOptions:
     batch: int = 64
 
     def __post_init__(self) -> None:
-        _check("images", self.images, 1)
-        _check("batch", self.batch, 1)
-        _check("seed", self.seed, 0, 2**31 - 1)
+        check_range("images", self.images, 1)
+        check_range("batch", self.batch, 1)
+        check_range("seed", self.seed, 0, 2**31 - 1)
 
 
 @dataclass(frozen=True)
@@ -207,8 +201,8 @@ class BenchmarkOptions:
     turns: int = 5
 
     def __post_init__(self) -> None:
-        _check("steps", self.steps, 1)
-        _check("turns", self.turns, 1)
+        check_range("steps", self.steps, 1)
+        check_range("turns", self.turns, 1)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from models.noise import Noise
 from training import pictures
 from training.options import TraversalOptions
 
-Generate = Callable[[np.ndarray], np.ndarray]
 _LARGEST_BATCH = 512
 
 
