@@ -18,6 +18,7 @@ _DISK_ERRORS = {
     errno.EPERM: "operation not permitted; choose a folder that you may write to",
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.ENOTDIR: "a part of this path is a file, not a folder; choose another path",
+    errno.EEXIST: "a file stands where a folder is needed; choose another path, or remove it",
     errno.EISDIR: "this is a folder where a file was expected; choose another path",
     errno.EIO: "input/output error; check the disk",
     errno.ENAMETOOLONG: "this name is too long for the file system; choose a shorter one",
