@@ -2,12 +2,17 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-development setup-benchmarks quickstart test lint results-ibgan benchmarks clean
+.PHONY: help setup setup-development setup-benchmarks opendr quickstart test lint results-ibgan benchmarks clean
 
 PY := .venv/bin/python
 # One test process for each core, but no more than 8, nor than there is memory for (TensorFlow takes its gigabyte).
 WORKERS ?= $(shell { echo 8; getconf _NPROCESSORS_ONLN; nproc; \
     awk '/MemAvailable/ { print int($$2 / 1500000) + ($$2 < 1500000) }' /proc/meminfo; } 2>/dev/null | sort -n | head -n 1)
+
+# OpenDR cannot be had everywhere, and without it our own renderer serves: it is tried once for each environment.
+WANTED_FOR_OPENDR = cat requirements-opendr.txt .venv/installed-requirements.txt
+TRY_OPENDR = [ "$(SPOUT_OPENDR)" = 0 ] || $(WANTED_FOR_OPENDR) | cmp -s - .venv/opendr-tried || { \
+    $(PY) -m teapot_renderer.install_opendr --optional </dev/null && $(WANTED_FOR_OPENDR) >.venv/opendr-tried; }
 
 # 0 all, 1 no notes, 2 no warnings, 3 no errors: a machine without a GPU counts as an error.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -20,23 +25,31 @@ export PIP_USER := 0
 
 ## help: this list
 help:
-	@echo 'make TARGET [PYTHON=/path/to/python3.11] [SPOUT_GPU=0|1] [WORKERS=n]'
+	@echo 'make TARGET [PYTHON=/path/to/python3.11] [SPOUT_GPU=0|1] [SPOUT_OPENDR=0|1] [WORKERS=n]'
 	@echo
 	@sed -n 's/^## \([a-z-]*\): /\1|/p' Makefile | while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo 'PYTHON     the interpreter for .venv: 3.10, 3.11 or 3.12 (default: the first one found)'
 	@echo 'SPOUT_GPU  1 installs the CUDA libraries, 0 does not (default: 1 where there is an NVIDIA GPU)'
+	@echo 'SPOUT_OPENDR  0 does not try to build OpenDR (default: setup tries it once)'
 	@echo 'WORKERS    test processes (default here: $(WORKERS))'
 
 ## setup: make the environment .venv from requirements.txt (every other target does so by itself)
 setup:
 	@sh -c "$$SPOUT_ENVIRONMENT" sh requirements.txt
+	@$(TRY_OPENDR)
 
 setup-development:
 	@sh -c "$$SPOUT_ENVIRONMENT" sh requirements-development.txt
+	@$(TRY_OPENDR)
 
 setup-benchmarks:
 	@sh -c "$$SPOUT_ENVIRONMENT" sh requirements-benchmarks.txt
+	@$(TRY_OPENDR)
+
+## opendr: build OpenDR, the reference renderer of the teapots, into .venv (setup has tried it once)
+opendr: setup
+	@$(PY) -m teapot_renderer.install_opendr
 
 ## quickstart: data, a short IB-GAN run on dSprites, scores and a report (minutes)
 quickstart: setup
@@ -57,9 +70,10 @@ lint: setup-development
 results-ibgan: setup
 	@$(PY) -m benchmarks.results_ibgan
 
-## benchmarks: time the training steps of IB-GAN beside PyTorch's (installs torch; minutes)
+## benchmarks: time our training steps beside PyTorch's (installs torch), and our renderer beside OpenDR (minutes)
 benchmarks: setup-benchmarks
 	@$(PY) -m benchmarks.ibgan_vs_pytorch
+	@$(PY) -m benchmarks.render
 
 ## clean: remove .venv and caches; data/ and runs/ stay
 clean:

@@ -14,36 +14,19 @@ The last line printed is the result as JSON.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.metadata
 import importlib.util
 import json
-import multiprocessing
-import os
 import platform
-import statistics
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
-import psutil
-
+from benchmarks.turns import Runner, choose_cores, measure, processor, summarize, table
 from common.errors import UserError, run_command
-from common.output import say
 
-ROOT = Path(__file__).resolve().parent.parent
 PRECISIONS = ("float32", "bfloat16")
-SETTLE_SECONDS = 0.3
-# How a processor shows that it computes in bfloat16. Without it, PyTorch took 27 seconds for a step of half a second.
-BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
 PACKAGES = ("torch", "tensorflow", "keras", "numpy")
-
-# Above this share of the cores' time taken by other programs, the figures are not to be quoted.
-MOST_DISTURBANCE = 0.05
-
-Runner = Callable[[int], Any]
 
 
 def spout_runner(precision: str, threads: int) -> Runner:
@@ -78,219 +61,6 @@ CONTESTANTS: dict[str, Callable[[str, int], Runner]] = {
     "pytorch": pytorch_runner,
     "pytorch_lean": pytorch_lean_runner,
 }
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is measured.
-
-    Args:
-        precision: `float32` or `bfloat16`.
-        cores: numbers of the processor cores that all contestants are held to, one thread for each.
-        turns: how often each contestant runs.
-        steps_per_turn: training steps of one turn; also the warm-up.
-    """
-
-    precision: str
-    cores: tuple[int, ...]
-    turns: int
-    steps_per_turn: int
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What a contestant did in one turn.
-
-    Args:
-        rate: steps per second.
-        cpu_seconds: processor time of one step, over all threads.
-        disturbance: share of the cores' time that other programs took.
-    """
-
-    rate: float
-    cpu_seconds: float
-    disturbance: float
-
-
-def busy_seconds(cores: Sequence[int]) -> float:
-    """Seconds that some processor cores have worked since the machine started."""
-    times = psutil.cpu_times(percpu=True)
-    return sum(sum(times[core]) - times[core].idle - getattr(times[core], "iowait", 0.0) for core in cores)
-
-
-def serve(connection: Connection, build: Callable[[str, int], Runner], precision: str, cores: tuple[int, ...]) -> None:
-    """The life of a contestant's process: builds, then runs the steps it is asked for and answers with a `Turn`.
-
-    Args:
-        connection: to the parent; takes a number of steps, 0 at the end.
-        build: makes the runner.
-        precision: `float32` or `bfloat16`.
-        cores: the processor cores to stay on.
-    """
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores)
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(len(cores))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.chdir(ROOT)
-    try:
-        run = build(precision, len(cores))
-        connection.send("ready")
-        while steps := connection.recv():
-            begin, begin_cpu, begin_busy = time.perf_counter(), time.process_time(), busy_seconds(cores)
-            run(steps)
-            seconds, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
-            others = max(0.0, busy_seconds(cores) - begin_busy - cpu) / (seconds * len(cores))
-            connection.send(Turn(steps / seconds, cpu / steps, others))
-    except (EOFError, BrokenPipeError):
-        return
-    except Exception as error:
-        connection.send(f"{type(error).__name__}: {error}")
-
-
-class Contestant:
-    """A contestant in its own process.
-
-    Args:
-        name: for messages.
-        build: makes the runner; a function at the top of a module, which the new process imports.
-        setting: what is measured.
-    """
-
-    def __init__(self, name: str, build: Callable[[str, int], Runner], setting: Setting) -> None:
-        self.name = name
-        context = multiprocessing.get_context("spawn")
-        self._connection, other = context.Pipe()
-        self._process = context.Process(
-            target=serve, args=(other, build, setting.precision, setting.cores), name=name, daemon=True
-        )
-        self._process.start()
-        other.close()
-        self._receive()
-
-    def _receive(self) -> Any:
-        try:
-            answer = self._connection.recv()
-        except EOFError:
-            raise UserError(f"{self.name} ended without a word; is there enough memory?") from None
-        if isinstance(answer, str) and answer != "ready":
-            raise UserError(f"{self.name} failed: {answer}")
-        return answer
-
-    def run(self, steps: int) -> Turn:
-        """Runs some steps."""
-        self._connection.send(steps)
-        return self._receive()
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.kill()
-        self._process.join()
-
-
-def measure(builders: dict[str, Callable[[str, int], Runner]], setting: Setting) -> dict[str, list[Turn]]:
-    """Lets the contestants take turns.
-
-    Args:
-        builders: name to function that makes the runner.
-        setting: what is measured.
-
-    Returns:
-        each contestant's turns, one for each round.
-    """
-    contestants: list[Contestant] = []
-    try:
-        for name, build in builders.items():
-            say(f"{setting.precision}: {name} builds and warms up")
-            contestants.append(Contestant(name, build, setting))
-            contestants[-1].run(1)
-            contestants[-1].run(setting.steps_per_turn)
-        turns: dict[str, list[Turn]] = {name: [] for name in builders}
-        for number in range(setting.turns):
-            shift = number % len(contestants)
-            for contestant in contestants[shift:] + contestants[:shift]:
-                # Threads of the one before may still spin for a moment.
-                time.sleep(SETTLE_SECONDS)
-                turns[contestant.name].append(contestant.run(setting.steps_per_turn))
-            shown = ", ".join(f"{name} {values[-1].rate:.2f}" for name, values in turns.items())
-            say(f"{setting.precision}: round {number + 1} of {setting.turns}, steps/s: {shown}")
-        return turns
-    finally:
-        for contestant in contestants:
-            contestant.close()
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median and range, to four digits behind the point."""
-    return {"median": round(statistics.median(values), 4), "low": round(min(values), 4), "high": round(max(values), 4)}
-
-
-def summarize(turns: dict[str, list[Turn]]) -> dict[str, Any]:
-    """Medians and ranges of the rates, and of all pairwise ratios within a round.
-
-    Args:
-        turns: of each contestant, one for each round.
-
-    Returns:
-        `steps_per_second`, `cpu_seconds_per_step` and `disturbance` by name, and `ratios` by `"a / b"`.
-    """
-    rates = {name: [turn.rate for turn in values] for name, values in turns.items()}
-    return {
-        "steps_per_second": {name: spread(values) for name, values in rates.items()},
-        "ratios": {
-            f"{first} / {second}": spread([a / b for a, b in zip(rates[first], rates[second], strict=True)])
-            for first in rates
-            for second in rates
-            if first != second
-        },
-        "cpu_seconds_per_step": {name: spread([turn.cpu_seconds for turn in values]) for name, values in turns.items()},
-        "disturbance": {name: spread([turn.disturbance for turn in values]) for name, values in turns.items()},
-    }
-
-
-def table(precision: str, summary: dict[str, Any]) -> str:
-    """The summary for people: one row for each contestant."""
-    names = list(summary["steps_per_second"])
-    lines = [f"{precision:<14}{'steps/s':>9}{'range':>16}   {names[0]} is so many times as fast"]
-    for name in names:
-        rate = summary["steps_per_second"][name]
-        line = f"{name:<14}{rate['median']:9.2f}{rate['low']:9.2f} -{rate['high']:5.2f}"
-        if name != names[0]:
-            ratio = summary["ratios"][f"{names[0]} / {name}"]
-            line += f"   {ratio['median']:.2f} ({ratio['low']:.2f} - {ratio['high']:.2f})"
-        lines.append(line)
-    worst = max(values["median"] for values in summary["disturbance"].values())
-    if worst > MOST_DISTURBANCE:
-        lines.append(f"Other programs took {worst:.0%} of these cores: do not quote these figures.")
-    return "\n".join(lines)
-
-
-def processor() -> dict[str, Any]:
-    """The processor's name, and what it says about bfloat16."""
-    name, flags = platform.processor() or platform.machine(), set()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                name = value.strip()
-            elif key.strip() in ("flags", "Features"):
-                flags = set(value.split())
-    except OSError:
-        pass
-    return {"name": name, "cores": os.cpu_count(), "bfloat16": [flag for flag in BFLOAT16_FLAGS if flag in flags]}
-
-
-def choose_cores(threads: int) -> tuple[int, ...]:
-    """The `threads` least busy of the processor cores that this process may use.
-
-    Raises:
-        UserError: there are not so many.
-    """
-    there = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-    if not 1 <= threads <= len(there):
-        raise UserError(f"--threads={threads}; allowed: 1 to {len(there)}, the cores that this process may use")
-    load = psutil.cpu_percent(interval=1.0, percpu=True)
-    return tuple(sorted(sorted(there, key=lambda core: load[core])[:threads]))
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -333,12 +103,12 @@ def main() -> int:
         "precisions": {},
     }
     for precision in precisions.get(options.precision, [options.precision]):
-        setting = Setting(precision, cores, options.turns, options.steps_per_turn)
-        turns = measure({name: CONTESTANTS[name] for name in names}, setting)
+        builders = {name: functools.partial(CONTESTANTS[name], precision) for name in names}
+        turns = measure(builders, cores, options.turns, options.steps_per_turn, precision)
         result["precisions"][precision] = summarize(turns)
     print(f"{machine['name']}, {len(cores)} of {machine['cores']} cores, IB-GAN on dSprites, batch 64")
     for precision, summary in result["precisions"].items():
-        print(f"\n{table(precision, summary)}")
+        print(f"\n{table(precision, summary, 'steps/s')}")
     print(f"\n{json.dumps(result)}")
     return 0
 
