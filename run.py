@@ -21,7 +21,7 @@ import sys
 from absl import flags
 
 from common.errors import UserError, run_command
-from training import start
+from common.tensorflow_start import import_tensorflow
 
 MODES = ("train", "evaluate", "traverse", "generate", "export", "describe", "benchmark")
 
@@ -48,7 +48,7 @@ def main() -> int:
     if not FLAGS.gin_file and not FLAGS.run_dir:
         raise UserError("give --gin_file=gin/NAME.gin (see the folder gin/), or --run_dir of a run")
     # TensorFlow takes seconds to import: not before the flags are known to be right.
-    start.import_tensorflow()
+    import_tensorflow()
     from training.failures import user_error
 
     try:

@@ -31,9 +31,9 @@ PACKAGES = ("torch", "tensorflow", "keras", "numpy")
 
 def spout_runner(precision: str, threads: int) -> Runner:
     """Our training loop on the published experiment; it takes its threads from the cores it may use."""
-    from training import start
+    from common.tensorflow_start import import_tensorflow
 
-    start.import_tensorflow()
+    import_tensorflow()
     from training.benchmark import step_runner
 
     policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -35,10 +36,13 @@ def progress(items: Iterable[Item], description: str, total: int | None = None, 
 
 
 def _with_lines(items: Iterable[Item], description: str, total: int | None, unit: str) -> Iterator[Item]:
-    last = time.monotonic()
+    begin = last = time.monotonic()
     for done, item in enumerate(items):
-        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
+        now = time.monotonic()
+        if now - last >= _SECONDS_BETWEEN_LINES:
+            last = now
+            rate = done / (now - begin)
             of_all = f" of {total:,}" if total else ""
-            say(f"{description}: {done:,}{of_all} {unit}")
+            left = f", {datetime.timedelta(seconds=round((total - done) / rate))} left" if total and rate else ""
+            say(f"{description}: {done:,}{of_all} {unit}, {rate:,.1f} a second{left}")
         yield item

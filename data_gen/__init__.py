@@ -35,6 +35,7 @@ MODULES = {
     "color_dsprites": "data_gen.color_dsprites",
     "celeba": "data_gen.celeba",
     "chairs3d": "data_gen.chairs3d",
+    "teapot": "data_gen.teapot",
 }
 """Which module makes which data set; each has `load(...)`, `synthetic(...)`, `SOURCES` and `SUMMARY`."""
 
@@ -92,7 +93,8 @@ def load(
             Default: `$SPOUT_RAW_DIR`, or `data/raw`.
         source: which version of the data; `auto` takes the best that is there, `synthetic` is a miniature that
             needs no files. The data set's module lists the others in `SOURCES`.
-        limit: keep so many images only, chosen evenly at random but always the same ones. Default: all.
+        limit: keep so many images only, chosen evenly at random but always the same ones (of `teapot`, whose images
+            are at random already, the first ones). Default: all.
         **options: further arguments of the data set's own `load`.
 
     Returns:

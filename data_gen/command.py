@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from common.errors import UserError, near_matches
+from common.arguments import CommandParser
 from data_gen import MODULES, default_data_dir, default_raw_dir, load, sources
 from data_gen.dataset import Dataset, PackedDataset
 from data_gen.png import encode_png
-from data_gen.tfrecord import Example, Feature, Plan, write_dataset
+from data_gen.tfrecord import Example, Feature, Plan, Split, write_dataset
 
 _BLOCK_IMAGES = 1024
 
@@ -84,12 +83,10 @@ def plan_of(dataset: Dataset, version: str, homepage: str = "", shards: int | No
         name=dataset.name,
         version=version,
         features=features,
-        num_examples=dataset.num_examples,
-        examples=examples,
+        splits=(Split("train", dataset.num_examples, examples, shards),),
         contents=dataset.fingerprint(),
         description=f"{dataset.description} Source: {dataset.source}.",
         homepage=homepage,
-        shards=shards,
     )
 
 
@@ -107,38 +104,36 @@ def _block(dataset: Dataset, start: int, stop: int) -> Iterator[Example]:
         yield example
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line with the nearest flags."""
+def parser_of(name: str, teaching: str, limit: str, shards: str) -> CommandParser:
+    """The parser of a data set's command, with the flags that all of them have.
 
-    def error(self, message: str) -> NoReturn:
-        for word in message.removeprefix("unrecognized arguments:").split():
-            if message.startswith("unrecognized") and word.startswith("--"):
-                message += near_matches(
-                    word.split("=")[0], [flag for flag in self._option_string_actions if len(flag) > 2]
-                )
-                break
-        raise UserError(f"{message} (see --help)")
-
-
-def _parser(name: str, can_download: bool, teaching: str) -> _Parser:
-    parser = _Parser(
+    Args:
+        name: the data set's name in `data_gen.names()`.
+        teaching: what `--help` says at its end.
+        limit: what `--limit` does.
+        shards: how many files there are without `--shards`.
+    """
+    parser = CommandParser(
         prog=f"python -m {MODULES[name]}",
         description=f"Prepares the data set {name} as TFRecord shards under DATA_DIR/<name>/<version>.\n"
         "A run that was stopped goes on where it was; what is there already is checked and kept.",
         epilog=teaching,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
+    parser.add_argument("--data_dir", type=Path, help="folder for the result (default: $SPOUT_DATA_DIR, data)")
+    parser.add_argument("--limit", type=int, help=f"{limit} (default: all)")
+    parser.add_argument("--shards", type=int, help=f"number of files (default: {shards})")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there, once the new one is whole")
+    return parser
+
+
+def _parser(name: str, can_download: bool, teaching: str) -> CommandParser:
+    parser = parser_of(name, teaching, "write so many images only, spread at random", "one for every 46,080 images")
     parser.add_argument(
         "--raw_dir",
         type=Path,
         help="folder with the published files, or one such file (default: $SPOUT_RAW_DIR, data/raw)",
     )
-    parser.add_argument("--data_dir", type=Path, help="folder for the result (default: $SPOUT_DATA_DIR, data)")
     parser.add_argument("--source", default="auto", help=f"one of: {', '.join(sources(name))} (default: auto)")
-    parser.add_argument("--limit", type=int, help="write so many images only, spread at random (default: all)")
-    parser.add_argument("--shards", type=int, help="number of files (default: one for every 46,080 images)")
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there, once the new one is whole")
     if can_download:
         parser.add_argument("--download", action="store_true", help="fetch the published file into --raw_dir first")
     return parser

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from data_gen.factors import Factor, FactorSpace, check_indices
+from data_gen.factors import Factor, FactorSpace, check_indices, equal_width_bins
+from data_gen.groups import ImageGroups
 from data_gen.order import batches_per_epoch, indices_at
 
 if TYPE_CHECKING:
@@ -41,9 +42,15 @@ class Dataset(abc.ABC):
         factor_space: the grid of factors that the images fill, image `i` being combination `i`; `None` if the
             images fill no grid.
         description: one or two sentences for people.
-        factors: the columns of `factors_at`, for images whose levels are known but fill no grid. Default: those of
-            `factor_space`.
+        factors: the columns of `factors_at`, for images whose levels are known but fill no grid, or of `values_at`
+            alone, for factors of real values. Default: those of `factor_space`.
     """
+
+    metric_groups: ImageGroups | None = None
+    """Groups of images with one fixed factor that belong to the data set; `None` if it has none."""
+
+    is_mapped: bool = False
+    """Whether the images are mapped from a file, so that they take no memory of their own on the host."""
 
     def __init__(
         self,
@@ -73,8 +80,13 @@ class Dataset(abc.ABC):
 
     @property
     def factor_names(self) -> tuple[str, ...]:
-        """Names of the columns of `factors_at`; empty if no factors are known."""
+        """Names of the columns of `factors_at` and `values_at`; empty if no factors are known."""
         return tuple(factor.name for factor in self.factors)
+
+    @property
+    def has_real_factors(self) -> bool:
+        """Whether its factors take real values: they have no levels then, only `values_at`."""
+        return any(factor.is_real for factor in self.factors)
 
     @abc.abstractmethod
     def images_at(self, indices: NDArray[Any] | Sequence[int]) -> NDArray[np.uint8]:
@@ -100,26 +112,48 @@ class Dataset(abc.ABC):
             int64 of shape (n, number of factors), columns as in `factor_names`.
 
         Raises:
-            UserError: if the data set has no known factors.
+            UserError: if the data set has no known factors, or their values are real numbers.
             ValueError: for a number that the data set does not have.
         """
+        if self.has_real_factors:
+            raise UserError(
+                f"the factors of {self.name} are real numbers and have no levels; take their values (values_at), or "
+                "cut these into classes (binned_values_at)"
+            )
         if self.factor_space is None:
             raise UserError(f"{self.name} has no known factors; choose a data set with factors, such as dsprites")
         return self.factor_space.classes_of(indices)
 
-    def values_at(self, indices: NDArray[Any] | Sequence[int]) -> NDArray[np.float32]:
+    def values_at(self, indices: NDArray[Any] | Sequence[int]) -> NDArray[np.floating[Any]]:
         """The values of the factors of these images, such as an angle; the levels where nothing else is known.
 
         Args:
             indices: integers of shape (n,).
 
         Returns:
-            float32 of shape (n, number of factors), columns as in `factor_names`.
+            float32 of shape (n, number of factors), columns as in `factor_names`; float64 for factors of real values.
 
         Raises:
             UserError: if the data set has no known factors.
         """
         return self.factors_at(indices).astype(np.float32)
+
+    def binned_values_at(self, indices: NDArray[Any] | Sequence[int], bins: int = 20) -> NDArray[np.int64]:
+        """Classes made of the factors' values: bins of equal width over the range that these images span.
+
+        The classes are relative to the images asked for: the same image may be in another bin among others.
+
+        Args:
+            indices: integers of shape (n,), n at least 1.
+            bins: how many for each factor. Default: 20, as in the evaluation of InfoGAN-CR.
+
+        Returns:
+            int64 of shape (n, number of factors), 0 to `bins - 1`.
+
+        Raises:
+            UserError: if the data set has no known factors.
+        """
+        return equal_width_bins(self.values_at(indices), bins)
 
     @property
     def grid(self) -> FactorSpace:
@@ -133,7 +167,7 @@ class Dataset(abc.ABC):
 
     def sample(
         self, rng: np.random.Generator, n: int, fixed: Mapping[str, int] | None = None
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    ) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         """Draws images with uniformly random factors, with replacement.
 
         Args:
@@ -167,7 +201,7 @@ class Dataset(abc.ABC):
             block = np.arange(start, min(start + _BLOCK_IMAGES, self.num_examples))
             digest.update(self._stored_at(block).tobytes())
             if self.factors:
-                digest.update(self.factors_at(block).tobytes())
+                digest.update((self.values_at if self.has_real_factors else self.factors_at)(block).tobytes())
         return digest.hexdigest()
 
     def _stored_at(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -177,6 +211,16 @@ class Dataset(abc.ABC):
     def resident_bytes(self) -> int | None:
         """Bytes that the data take when kept whole on a device; `None` if they cannot be."""
         return None
+
+    @property
+    def fits_device(self) -> bool:
+        """Whether the data are kept whole on the training device; nothing is placed to find out.
+
+        They are if they are not too large, and, where they are mapped from a file, if the device is a GPU: on the host
+        they would be copied into memory without need.
+        """
+        size = self.resident_bytes()
+        return size is not None and size <= RESIDENT_LIMIT_BYTES and (not self.is_mapped or _has_gpu())
 
     def resident_lookup(self) -> Lookup | None:
         """A function that finds images inside the graph, from data kept on the training device.
@@ -188,10 +232,7 @@ class Dataset(abc.ABC):
             a function from image numbers, int64 of shape (n,), to images, float32 of shape (n, height, width,
             channels) in [0, 1]; `None` if the data are too large for that.
         """
-        size = self.resident_bytes()
-        if size is None or size > RESIDENT_LIMIT_BYTES:
-            return None
-        return self._lookup(_on_device)
+        return self._lookup(_on_device) if self.fits_device else None
 
     def _lookup(self, place: Callable[[NDArray[Any]], Any]) -> Lookup:
         """Builds the function of `resident_lookup`; `place` puts an array where the graph finds it."""
@@ -210,9 +251,8 @@ class Dataset(abc.ABC):
         batches_per_epoch(global_batch, self.num_examples)
         lookup = self.resident_lookup()
         if lookup is None:
-            raise UserError(
-                f"{self.name} is too large to be kept on the training device; use its training pipeline instead"
-            )
+            why = "is mapped from a file and not kept" if self.is_mapped else "is too large to be kept"
+            raise UserError(f"{self.name} {why} on the training device; use its training pipeline instead")
         return BatchSource(lookup, self.num_examples, global_batch, seed)
 
     def training_pipeline(self, global_batch: int, seed: int, start_step: int = 0) -> tf.data.Dataset:
@@ -232,8 +272,7 @@ class Dataset(abc.ABC):
         import tensorflow as tf
 
         batches_per_epoch(global_batch, self.num_examples)
-        size = self.resident_bytes()
-        lookup = self._lookup(_on_host) if size is not None and size <= RESIDENT_LIMIT_BYTES else self._host_lookup()
+        lookup = self._lookup(_on_host) if self.fits_device and not self.is_mapped else self._host_lookup()
 
         def batch(step: tf.Tensor) -> tf.Tensor:
             images = lookup(indices_at(step, global_batch, self.num_examples, seed))
@@ -300,18 +339,32 @@ class ArrayDataset(Dataset):
     """A data set whose images are one array.
 
     Args:
-        images: uint8 of shape (n, height, width, channels), 0 to 255.
+        images: uint8 of shape (n, height, width, channels), 0 to 255; may be memory-mapped.
         classes: levels of known factors, int64 of shape (n, number of factors), for images that fill no grid.
             Default: those of `factor_space`, if there is one.
+        values: values of known factors, floats of shape (n, number of factors). Default: the levels.
         **about: `name`, `source`, `factor_space`, `description` and `factors` of `Dataset`.
     """
 
-    def __init__(self, images: NDArray[np.uint8], *, classes: NDArray[np.int64] | None = None, **about: Any) -> None:
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        *,
+        classes: NDArray[np.int64] | None = None,
+        values: NDArray[np.floating[Any]] | None = None,
+        **about: Any,
+    ) -> None:
         if images.ndim != 4 or images.dtype != np.uint8:
             raise ValueError(f"images are {images.dtype} of shape {images.shape}; expected uint8 of 4 dimensions")
         super().__init__(image_shape=images.shape[1:], num_examples=len(images), **about)
+        if values is not None and values.shape != (len(images), len(self.factors)):
+            raise ValueError(f"values have shape {values.shape}; expected {(len(images), len(self.factors))}")
+        if values is None and self.has_real_factors:
+            raise ValueError(f"{self.name} has factors of real values; give their values")
+        self.is_mapped = isinstance(images, np.memmap)
         self._images = images
         self._classes = classes
+        self._values = values
 
     def images_at(self, indices: NDArray[Any] | Sequence[int]) -> NDArray[np.uint8]:
         return self._images[check_indices(indices, self.num_examples)]
@@ -320,6 +373,11 @@ class ArrayDataset(Dataset):
         if self._classes is None:
             return super().factors_at(indices)
         return self._classes[check_indices(indices, self.num_examples)]
+
+    def values_at(self, indices: NDArray[Any] | Sequence[int]) -> NDArray[np.floating[Any]]:
+        if self._values is None:
+            return super().values_at(indices)
+        return self._values[check_indices(indices, self.num_examples)]
 
     def resident_bytes(self) -> int:
         return self._images.nbytes
@@ -331,9 +389,11 @@ class ArrayDataset(Dataset):
         # a variable mirrored to several devices is read as).
         size = math.prod(self.image_shape)
         width = -(-size // 8) * 8
-        padded = np.zeros((self.num_examples, width), np.uint8)
-        padded[:, :size] = self._images.reshape(self.num_examples, size)
-        words = place(padded.view(np.int64))
+        rows = np.ascontiguousarray(self._images).reshape(self.num_examples, size)
+        if width != size:
+            # Otherwise nothing is copied: an array that is mapped from a file may be larger than the memory.
+            rows = np.pad(rows, ((0, 0), (0, width - size)))
+        words = place(rows.view(np.int64))
 
         def lookup(indices: tf.Tensor) -> tf.Tensor:
             pixels = tf.reshape(tf.bitcast(tf.gather(words, indices), tf.uint8), (-1, width))[:, :size]
@@ -447,6 +507,7 @@ class Subset(Dataset):
             description=base.description,
             factors=base.factors,
         )
+        self.is_mapped = base.is_mapped
         self._base = base
         self._indices = check_indices(indices, base.num_examples)
 
@@ -456,7 +517,7 @@ class Subset(Dataset):
     def factors_at(self, indices: NDArray[Any] | Sequence[int]) -> NDArray[np.int64]:
         return self._base.factors_at(self._indices[check_indices(indices, self.num_examples)])
 
-    def values_at(self, indices: NDArray[Any] | Sequence[int]) -> NDArray[np.float32]:
+    def values_at(self, indices: NDArray[Any] | Sequence[int]) -> NDArray[np.floating[Any]]:
         return self._base.values_at(self._indices[check_indices(indices, self.num_examples)])
 
     def resident_bytes(self) -> int | None:
@@ -475,6 +536,12 @@ def limited_indices(num_examples: int, limit: int) -> NDArray[np.int64]:
     """The numbers of the images that a limit keeps: spread at random, always the same ones, ascending."""
     chosen = np.random.default_rng(0).choice(num_examples, size=limit, replace=False, shuffle=False)
     return np.sort(chosen).astype(np.int64)
+
+
+def _has_gpu() -> bool:
+    import tensorflow as tf
+
+    return bool(tf.config.list_logical_devices("GPU"))
 
 
 def _on_device(array: NDArray[Any]) -> tf.Variable:

@@ -6,24 +6,20 @@ unpickled: the official archive also holds a pickled `metadata`, which is left a
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import errno
+import itertools
 import math
 import os
-import struct
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
 from data_gen.factors import Factor, FactorSpace
+from data_gen.npz import array_header, array_names, read_array, read_blocks
 
 OFFICIAL_NAME = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 OFFICIAL_PAGE = "https://github.com/google-deepmind/dsprites-dataset"
@@ -46,19 +42,6 @@ Levels = tuple[NDArray[np.float32], ...]
 _ADVICE = f"get the file anew, the official one from {OFFICIAL_URL}"
 _SEARCH_DEPTH = 4
 _BLOCK_IMAGES = 4096
-# All that the zip and npy readers raise on bytes that are not what they should be.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    tokenize.TokenError,
-    EOFError,
-    KeyError,
-    ValueError,
-    SyntaxError,
-    RuntimeError,
-    OverflowError,
-)
 
 
 def factor_space(sizes: tuple[int, ...] = FULL_SIZES) -> FactorSpace:
@@ -107,9 +90,8 @@ def find_archives(raw_dir: Path) -> list[Path]:
 def count_images(path: Path) -> int | None:
     """How many images of 64x64 a file with latents claims to hold, or `None` if it is no such file."""
     try:
-        with _opened(path) as archive:
-            shape, _ = _member_header(path, archive, "imgs")
-            known = "latents_classes.npy" in archive.namelist()
+        shape, _, _ = array_header(path, "imgs")
+        known = "latents_classes" in array_names(path)
     except UserError:
         return None
     return shape[0] if known and len(shape) == 3 and shape[1:] == (SIDE, SIDE) else None
@@ -128,16 +110,15 @@ def inspect(path: Path, full_sizes: tuple[int, ...] = FULL_SIZES) -> DspritesFil
     Raises:
         UserError: if it is damaged or is no dSprites file.
     """
-    with _opened(path) as archive:
-        shape, dtype = _member_header(path, archive, "imgs")
-        if len(shape) != 3 or shape[1:] != (SIDE, SIDE) or dtype != np.uint8 or not shape[0]:
-            raise UserError(
-                f"{path}: imgs is {dtype} of shape {shape}; dSprites has uint8 of shape (n, {SIDE}, {SIDE}); {_ADVICE}"
-            )
-        if shape[0] > math.prod(full_sizes):
-            raise UserError(f"{path}: imgs has {shape[0]:,} images; dSprites has {math.prod(full_sizes):,}; {_ADVICE}")
-        classes = _factor_columns(path, _read_member(path, archive, "latents_classes"), shape[0])
-        values = _factor_columns(path, _read_member(path, archive, "latents_values"), shape[0])
+    shape, dtype, _ = array_header(path, "imgs", _ADVICE)
+    if len(shape) != 3 or shape[1:] != (SIDE, SIDE) or dtype != np.uint8 or not shape[0]:
+        raise UserError(
+            f"{path}: imgs is {dtype} of shape {shape}; dSprites has uint8 of shape (n, {SIDE}, {SIDE}); {_ADVICE}"
+        )
+    if shape[0] > math.prod(full_sizes):
+        raise UserError(f"{path}: imgs has {shape[0]:,} images; dSprites has {math.prod(full_sizes):,}; {_ADVICE}")
+    classes = _factor_columns(path, read_array(path, "latents_classes", _ADVICE), shape[0])
+    values = _factor_columns(path, read_array(path, "latents_values", _ADVICE), shape[0])
     if not np.issubdtype(classes.dtype, np.integer):
         raise UserError(f"{path}: latents_classes is {classes.dtype}; dSprites has integers; {_ADVICE}")
     classes = classes.astype(np.int64)
@@ -174,89 +155,17 @@ def packed_blocks(file: DspritesFile, watch: Callable[[range], Iterable[int]] = 
     Raises:
         UserError: if the file is damaged or truncated, or has pixels other than 0 and 1.
     """
-    path, total = file.path, len(file.classes)
-    with _opened(path) as archive, _damage_reported(path), archive.open("imgs.npy") as member:
-        _npy_header(member)
-        for start in watch(range(0, total, _BLOCK_IMAGES)):
-            count = min(_BLOCK_IMAGES, total - start)
-            block = np.frombuffer(_read_exactly(member, count * SIDE * SIDE), np.uint8).reshape(count, SIDE * SIDE)
-            if block.max() > 1:
-                row, pixel = np.argwhere(block > 1)[0]
-                raise UserError(
-                    f"{path}: image {start + row} has a pixel of value {block[row, pixel]}; dSprites has only 0 and 1; "
-                    f"{_ADVICE}"
-                )
-            yield np.packbits(block, axis=1)
-        # The archive's checksum is compared at the end of the member, so one more byte has to be asked for.
-        if member.read(1):
-            raise ValueError("imgs is longer than its header says")
-
-
-@contextlib.contextmanager
-def _damage_reported(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except _DAMAGE as error:
-        raise UserError(
-            f"{path}: damaged or truncated ({os.path.getsize(path):,} bytes; {error}); delete it and {_ADVICE}"
-        ) from error
-    except OSError as error:
-        # A seek to a place that a broken archive names; other errors of the disk are told as they are.
-        if error.errno not in (None, errno.EINVAL):
-            raise
-        raise UserError(f"{path}: damaged or truncated ({error}); delete it and {_ADVICE}") from error
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    with _damage_reported(path):
-        archive = zipfile.ZipFile(path)
-    with archive:
-        yield archive
-
-
-def _npy_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Reads the header of an array file: shape and type. Object arrays (pickles) and column order are refused."""
-    version = np.lib.format.read_magic(member)
-    if version == (1, 0):
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(member)
-    elif version == (2, 0):
-        shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(member)
-    else:
-        raise ValueError(f"unknown version {version} of the npy format")
-    if dtype.hasobject:
-        raise ValueError("an array of pickled objects where numbers were expected")
-    if fortran_order and len(shape) > 1:
-        raise ValueError("an array in column order")
-    return shape, dtype
-
-
-def _member_header(path: Path, archive: zipfile.ZipFile, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    if f"{key}.npy" not in archive.namelist():
-        held = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:8]) or "nothing"
-        raise UserError(f"{path}: no array {key!r} in it (it holds {held}); {_ADVICE}")
-    with _damage_reported(path), archive.open(f"{key}.npy") as member:
-        shape, dtype = _npy_header(member)
-        size = member.tell() + math.prod(shape) * dtype.itemsize
-        if size != archive.getinfo(f"{key}.npy").file_size:
-            raise ValueError(f"{key} of shape {shape} should take {size:,} bytes")
-        return shape, dtype
-
-
-def _read_exactly(member: IO[bytes], count: int) -> bytes:
-    data = member.read(count)
-    if len(data) != count:
-        raise EOFError("the archive ends too early")
-    return data
-
-
-def _read_member(path: Path, archive: zipfile.ZipFile, key: str) -> NDArray[Any]:
-    shape, dtype = _member_header(path, archive, key)
-    with _damage_reported(path), archive.open(f"{key}.npy") as member:
-        _npy_header(member)
-        data = _read_exactly(member, math.prod(shape) * dtype.itemsize)
-        member.read(1)
-        return np.frombuffer(data, dtype).reshape(shape)
+    images = read_blocks(file.path, "imgs", _BLOCK_IMAGES, _ADVICE)
+    starts = watch(range(0, len(file.classes), _BLOCK_IMAGES))
+    # The images first: to ask for one block more than there are is what has their checksum compared.
+    for block, start in itertools.zip_longest(images, starts):
+        if block.max() > 1:
+            row, down, across = np.argwhere(block > 1)[0]
+            raise UserError(
+                f"{file.path}: image {start + row} has a pixel of value {block[row, down, across]}; dSprites has only "
+                f"0 and 1; {_ADVICE}"
+            )
+        yield np.packbits(block.reshape(len(block), -1), axis=1)
 
 
 def _factor_columns(path: Path, table: NDArray[Any], rows: int) -> NDArray[Any]:

@@ -19,20 +19,41 @@ class Factor:
 
     Args:
         name: what varies, for example `scale`.
-        size: the number of levels, at least 1. Levels are the integers `0 .. size - 1`.
-        kind: `discrete` (levels have no order), `continuous` (levels are ordered steps of a quantity) or
-            `periodic` (ordered steps around a circle).
+        size: the number of levels, at least 1. Levels are the integers `0 .. size - 1`. `None`: the factor takes real
+            values and has no levels.
+        kind: `discrete` (levels have no order), `continuous` (levels are ordered steps of a quantity, or the quantity
+            itself) or `periodic` (the same around a circle).
+        limits: the least and the greatest value of a factor of real values; for a periodic one they are the same
+            place on the circle. Default: none, for a factor with levels.
     """
 
     name: str
-    size: int
+    size: int | None
     kind: str
+    limits: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"factor {self.name!r} has kind {self.kind!r}; allowed: {', '.join(KINDS)}")
-        if self.size < 1:
+        if self.size is not None and self.size < 1:
             raise ValueError(f"factor {self.name!r} has size {self.size}; it must be at least 1")
+        if (self.size is None) != (self.limits is not None):
+            raise ValueError(f"factor {self.name!r} needs either a size (levels) or limits (real values)")
+        if self.limits is not None and (self.kind == "discrete" or not self.limits[0] < self.limits[1]):
+            raise ValueError(
+                f"factor {self.name!r} of real values is {self.kind} with limits {self.limits}; it must be "
+                "continuous or periodic, and the first limit below the second"
+            )
+
+    def __repr__(self) -> str:
+        # Fingerprints of data sets hold this, so that of factors with levels, which came first, stays without limits.
+        limits = "" if self.limits is None else f", limits={self.limits}"
+        return f"Factor(name={self.name!r}, size={self.size!r}, kind={self.kind!r}{limits})"
+
+    @property
+    def is_real(self) -> bool:
+        """Whether it takes real values, and so has no levels."""
+        return self.size is None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +82,8 @@ class FactorSpace:
             raise ValueError("a factor space needs at least one factor")
         if len(set(self.names)) != len(self.factors):
             raise ValueError(f"factor names must differ, got {', '.join(self.names)}")
+        if real := [factor.name for factor in self.factors if factor.is_real]:
+            raise ValueError(f"{', '.join(real)} take real values; a grid needs factors with levels")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,7 +93,7 @@ class FactorSpace:
     @property
     def sizes(self) -> tuple[int, ...]:
         """The factors' numbers of levels, slowest first."""
-        return tuple(factor.size for factor in self.factors)
+        return tuple(factor.size for factor in self.factors if factor.size is not None)
 
     @property
     def num_factors(self) -> int:
@@ -149,6 +172,29 @@ class FactorSpace:
 
     def _strides(self) -> NDArray[np.int64]:
         return np.array([math.prod(self.sizes[column + 1 :]) for column in range(self.num_factors)], np.int64)
+
+
+def equal_width_bins(values: NDArray[np.floating[Any]], bins: int) -> NDArray[np.int64]:
+    """Cuts real values into classes: per column, bins of equal width between its least and its greatest value.
+
+    Args:
+        values: floats of shape (n, columns), n at least 1.
+        bins: how many, at least 1.
+
+    Returns:
+        int64 of the same shape, 0 to `bins - 1`. A column of one value only is in one bin.
+
+    Raises:
+        ValueError: for another shape, or a number of bins below 1.
+
+    Source: `latent_id` in the evaluation of InfoGAN-CR (Lin, Thekumparampil, Fanti, Oh 2020), with 20 bins.
+    """
+    if values.ndim != 2 or not len(values):
+        raise ValueError(f"values have shape {values.shape}; expected (n, columns) with n of at least 1")
+    if bins < 1:
+        raise ValueError(f"bins is {bins}; give at least 1")
+    columns = [np.digitize(column, np.histogram_bin_edges(column, bins)[:-1]) - 1 for column in values.T]
+    return np.stack(columns, axis=1).astype(np.int64)
 
 
 def check_indices(indices: NDArray[Any] | Sequence[int], num_examples: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Keeps bit-packed images in a file that is mapped into memory, and makes it anew when its origin changes."""
+"""Keeps images as rows of bytes in a file that is mapped into memory, and makes it anew when its origin changes."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
 """Writes data sets as TFRecord shards that `tfds.builder_from_directory` opens.
 
-A set is written into a working folder beside its place, shard by shard; every finished shard is recorded with its
-SHA-256. When all are there, the description is added and the folder is renamed: what stands in its place is whole. A
-run that was stopped, at any moment and by any means, goes on after its last finished shard and ends with the same
-bytes.
+A set is written shard by shard into a working folder, see `data_gen.folders`. A run that was stopped, at any moment and
+by any means, goes on after its last finished shard and ends with the same bytes.
 """
 
 from __future__ import annotations
@@ -14,23 +12,33 @@ import errno
 import itertools
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
-from common.files import atomic_file, sha256_of, write_text
-from common.locks import locked
-from common.progress import progress
+import numpy as np
 
-CHECKSUMS = "checksums.json"
-PROGRESS = "progress.json"
+from common.errors import UserError
+from common.files import atomic_file, sha256_of
+from common.progress import progress
+from common.tensorflow_start import import_tensorflow
+from data_gen.folders import (
+    CHECKSUMS,
+    PROGRESS,
+    Files,
+    check_present,
+    finished_files,
+    keep_only,
+    put_in_place,
+    working,
+    write_record,
+)
+
 EXAMPLES_PER_SHARD = 46_080
 MAX_SHARDS = 10_000
 
 _FORMAT = 1
-_KINDS = ("image", "label", "float", "text")
+_KINDS = ("image", "label", "float", "text", "integer", "doubles")
 
 Example = Mapping[str, Any]
 
@@ -40,13 +48,14 @@ class Feature:
     """One field of an example.
 
     Args:
-        kind: `image` (given as the bytes of a PNG file), `label` (an integer), `float` (one number) or `text`.
-        shape: height, width and channels of an image.
+        kind: `image` (given as the bytes of a PNG file), `label` (an integer, -1 for none), `float` (one number in
+            single precision), `text`, `integer` or `doubles` (an array of numbers in double precision).
+        shape: height, width and channels of an image; shape of the doubles.
         num_classes: how many labels there are.
     """
 
     kind: str
-    shape: tuple[int, int, int] | None = None
+    shape: tuple[int, ...] | None = None
     num_classes: int | None = None
 
     def __post_init__(self) -> None:
@@ -55,29 +64,19 @@ class Feature:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """What is to be written.
+class Split:
+    """A part of a data set with a name of its own, such as `train`.
 
     Args:
-        name: the data set's name, letters, digits and underscores.
-        version: its version, three numbers with dots.
-        features: the fields of an example.
+        name: letters, digits and underscores.
         num_examples: how many examples, at least 1.
         examples: makes the examples from one number up to before another one, in order.
-        contents: a fingerprint of all that determines the examples; a set with another one is another set.
-        description: for people; says where the data come from.
-        homepage: where the published data are. Default: none.
         shards: over how many files they are spread evenly. Default: one for every 46,080 examples.
     """
 
     name: str
-    version: str
-    features: Mapping[str, Feature]
     num_examples: int
     examples: Callable[[int, int], Iterator[Example]]
-    contents: str
-    description: str
-    homepage: str = ""
     shards: int | None = None
 
     def num_shards(self) -> int:
@@ -94,9 +93,39 @@ class Plan:
         shards = self.num_shards()
         return shard * self.num_examples // shards, (shard + 1) * self.num_examples // shards
 
-    def file_name(self, shard: int) -> str:
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be written.
+
+    Args:
+        name: the data set's name, letters, digits and underscores.
+        version: its version, three numbers with dots.
+        features: the fields of an example, the same in all splits.
+        splits: the parts, at least one.
+        contents: all that determines the examples, or a fingerprint of it; a set with other contents is another set.
+        description: for people; says where the data come from.
+        homepage: where the published data are. Default: none.
+        provenance: with which versions of libraries the examples are made; recorded. A stopped run goes on with the
+            same versions only, but a whole set made with others is the same set. Default: nothing.
+    """
+
+    name: str
+    version: str
+    features: Mapping[str, Feature]
+    splits: tuple[Split, ...]
+    contents: str | Mapping[str, Any]
+    description: str
+    homepage: str = ""
+    provenance: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def shards(self) -> list[tuple[Split, int]]:
+        """All shards in the order in which they are written: their split, and their number in it."""
+        return [(split, shard) for split in self.splits for shard in range(split.num_shards())]
+
+    def file_name(self, split: Split, shard: int) -> str:
         """The name of a shard's file."""
-        return f"{self.name}-train.tfrecord-{shard:05d}-of-{self.num_shards():05d}"
+        return f"{self.name}-{split.name}.tfrecord-{shard:05d}-of-{split.num_shards():05d}"
 
     def record(self) -> dict[str, Any]:
         """What the plan says, for comparison with what a folder holds."""
@@ -105,12 +134,17 @@ class Plan:
             "name": self.name,
             "version": self.version,
             "features": {key: list(dataclasses.astuple(feature)) for key, feature in self.features.items()},
-            "num_examples": self.num_examples,
-            "shards": self.num_shards(),
             "contents": self.contents,
             "description": self.description,
             "homepage": self.homepage,
         }
+        sizes = {
+            split.name: {"num_examples": split.num_examples, "shards": split.num_shards()} for split in self.splits
+        }
+        # Sets of training images alone, without provenance, are recorded as they always were, so that they are known.
+        record.update(sizes["train"] if set(sizes) == {"train"} else {"splits": sizes})
+        if self.provenance:
+            record["provenance"] = self.provenance
         # As it reads after it was written: lists for tuples.
         written: dict[str, Any] = json.loads(json.dumps(record))
         return written
@@ -132,97 +166,59 @@ def write_dataset(plan: Plan, data_dir: Path, overwrite: bool = False) -> Path:
         UserError: if another set stands there, or another process is writing it.
     """
     folder = data_dir / plan.name / plan.version
-    plan.num_shards()
+    record = plan.record()
     if folder.exists() and not overwrite:
-        _check_present(plan, folder)
+        check_present(record, folder)
         return folder
-    working = folder.with_name(f".{plan.version}.partial")
-    working.mkdir(parents=True, exist_ok=True)
-    with _alone(working):
-        done = _finished_shards(plan, working)
-        _write_shards(plan, working, done)
-        with _tensorflow_disk_errors(working):
-            _write_info(plan, working, done)
+    with working(folder) as path:
+        import_tensorflow()
+        done = finished_files(record, path)
+        keep_only(path, {*done, PROGRESS} if done else set())
+        _write_shards(plan, path, done)
+        with _tensorflow_disk_errors(path):
+            _write_info(plan, path, done)
         for name in ("dataset_info.json", "features.json"):
-            done[name] = {"sha256": sha256_of(working / name)}
-        write_text(working / CHECKSUMS, json.dumps({"plan": plan.record(), "files": done}, indent=1) + "\n")
-        _put_in_place(working, folder)
+            done[name] = {"sha256": sha256_of(path / name)}
+        write_record(path / CHECKSUMS, record, done)
+        put_in_place(path, folder)
     return folder
 
 
-def damaged_files(folder: Path) -> list[str]:
-    """Compares a written data set with its checksums.
-
-    Args:
-        folder: what `write_dataset` returned.
-
-    Returns:
-        the names of missing or changed files; all of them, if there are no checksums.
-    """
-    record = _read_json(folder / CHECKSUMS)
-    if record is None:
-        return [CHECKSUMS]
-    return [name for name, about in record["files"].items() if not _is_whole(folder / name, about)]
-
-
-def _check_present(plan: Plan, folder: Path) -> None:
-    record = _read_json(folder / CHECKSUMS)
-    if record is None or record["plan"] != plan.record():
-        raise UserError(
-            f"{folder} holds another data set (other source, limit, shards or version); choose another --data_dir, "
-            "or --overwrite it"
-        )
-    damaged = damaged_files(folder)
-    if damaged:
-        raise UserError(f"{folder}: {', '.join(damaged)} missing or changed since written; --overwrite it")
-    _clean(folder)
-
-
-@contextlib.contextmanager
-def _alone(working: Path) -> Iterator[None]:
-    try:
-        with locked(working, wait=False):
-            yield
-    except BlockingIOError:
-        raise UserError(f"another process is writing {working}; wait for it, or choose another --data_dir") from None
-
-
-def _finished_shards(plan: Plan, working: Path) -> dict[str, dict[str, Any]]:
-    """What an earlier run of the same plan has finished; everything else in the working folder is removed."""
-    record = _read_json(working / PROGRESS)
-    done: dict[str, dict[str, Any]] = {}
-    if record is not None and record["plan"] == plan.record():
-        done = {name: about for name, about in record["files"].items() if _is_whole(working / name, about)}
-    kept = {*done, PROGRESS} if done else set()
-    for path in working.iterdir():
-        if path.name not in kept:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return done
-
-
-def _write_shards(plan: Plan, working: Path, done: dict[str, dict[str, Any]]) -> None:
+def _write_shards(plan: Plan, path: Path, done: Files) -> None:
     """Writes and records what is missing; `done` then holds all shards, in order."""
-    missing = [shard for shard in range(plan.num_shards()) if plan.file_name(shard) not in done]
-    total = sum(stop - start for start, stop in map(plan.bounds, missing))
+    names = [plan.file_name(split, shard) for split, shard in plan.shards()]
+    missing = [(split, shard) for split, shard in plan.shards() if plan.file_name(split, shard) not in done]
+    ranges = _ranges(missing)
     examples = progress(
-        (example for shard in missing for example in plan.examples(*plan.bounds(shard))),
+        (example for split, start, stop in ranges for example in split.examples(start, stop)),
         f"writing {plan.name}",
-        total=total,
+        total=sum(stop - start for _, start, stop in ranges),
         unit="image",
     )
-    for shard in missing:
-        start, stop = plan.bounds(shard)
-        name = plan.file_name(shard)
-        with _tensorflow_disk_errors(working / name), atomic_file(working / name) as temporary:
+    for split, shard in missing:
+        start, stop = split.bounds(shard)
+        name = plan.file_name(split, shard)
+        with _tensorflow_disk_errors(path / name), atomic_file(path / name) as temporary:
             size = _write_shard(temporary, plan.features, itertools.islice(examples, stop - start))
             checksum = sha256_of(temporary)
         done[name] = {"sha256": checksum, "examples": stop - start, "example_bytes": size}
-        write_text(working / PROGRESS, json.dumps({"plan": plan.record(), "files": done}))
+        write_record(path / PROGRESS, plan.record(), done)
     # Only now does the bar learn that there is nothing more.
     next(examples, None)
-    ordered = {plan.file_name(shard): done[plan.file_name(shard)] for shard in range(plan.num_shards())}
+    ordered = {name: done[name] for name in names}
     done.clear()
     done.update(ordered)
+
+
+def _ranges(shards: Sequence[tuple[Split, int]]) -> list[tuple[Split, int, int]]:
+    """The examples of shards; neighbors are one range, because to start making examples may take its time."""
+    ranges: list[tuple[Split, int, int]] = []
+    for split, shard in shards:
+        start, stop = split.bounds(shard)
+        if ranges and ranges[-1][0] is split and ranges[-1][2] == start:
+            start = ranges.pop()[1]
+        ranges.append((split, start, stop))
+    return ranges
 
 
 def _write_shard(path: Path, features: Mapping[str, Feature], examples: Iterator[Example]) -> int:
@@ -257,29 +253,31 @@ def _serialized(features: Mapping[str, Feature], example: Example, message: Any)
     fields = message.features.feature
     for key, feature in features.items():
         value = example[key]
-        if feature.kind == "label":
+        if feature.kind in ("label", "integer"):
             fields[key].int64_list.value.append(int(value))
         elif feature.kind == "float":
             fields[key].float_list.value.append(float(value))
+        elif feature.kind == "doubles":
+            # An example has no numbers in double precision, but TFDS reads them from bytes.
+            fields[key].bytes_list.value.append(np.asarray(value, "<f8").tobytes())
         else:
             fields[key].bytes_list.value.append(value.encode() if isinstance(value, str) else value)
     data: bytes = message.SerializeToString(deterministic=True)
     return data
 
 
-def _write_info(plan: Plan, working: Path, done: Mapping[str, Mapping[str, Any]]) -> None:
+def _write_info(plan: Plan, path: Path, done: Files) -> None:
     import tensorflow_datasets as tfds
 
-    shards = [done[plan.file_name(shard)] for shard in range(plan.num_shards())]
-    split = tfds.core.SplitInfo(
-        name="train",
-        shard_lengths=[shard["examples"] for shard in shards],
-        num_bytes=sum(shard["example_bytes"] for shard in shards),
-    )
+    splits = []
+    for split in plan.splits:
+        shards = [done[plan.file_name(split, shard)] for shard in range(split.num_shards())]
+        lengths, size = [shard["examples"] for shard in shards], sum(shard["example_bytes"] for shard in shards)
+        splits.append(tfds.core.SplitInfo(name=split.name, shard_lengths=lengths, num_bytes=size))
     tfds.folder_dataset.write_metadata(
-        data_dir=working,
+        data_dir=path,
         features=tfds.features.FeaturesDict({key: _connector(feature) for key, feature in plan.features.items()}),
-        split_infos=[split],
+        split_infos=splits,
         version=plan.version,
         check_data=False,
         description=plan.description,
@@ -288,7 +286,6 @@ def _write_info(plan: Plan, working: Path, done: Mapping[str, Mapping[str, Any]]
 
 
 def _connector(feature: Feature) -> Any:
-    import numpy as np
     import tensorflow_datasets as tfds
 
     if feature.kind == "image":
@@ -297,39 +294,8 @@ def _connector(feature: Feature) -> Any:
         return tfds.features.ClassLabel(num_classes=feature.num_classes)
     if feature.kind == "float":
         return tfds.features.Tensor(shape=(), dtype=np.float32)
+    if feature.kind == "integer":
+        return tfds.features.Tensor(shape=(), dtype=np.int64)
+    if feature.kind == "doubles":
+        return tfds.features.Tensor(shape=feature.shape, dtype=np.float64, encoding="bytes")
     return tfds.features.Text()
-
-
-def _put_in_place(working: Path, folder: Path) -> None:
-    old = folder.with_name(f".{folder.name}.old")
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        os.rename(folder, old)
-    os.rename(working, folder)
-    _clean(folder)
-
-
-def _clean(folder: Path) -> None:
-    """Removes what the writing leaves around a whole set."""
-    (folder / PROGRESS).unlink(missing_ok=True)
-    shutil.rmtree(folder.with_name(f".{folder.name}.old"), ignore_errors=True)
-
-
-def _is_whole(path: Path, about: Mapping[str, Any]) -> bool:
-    return path.is_file() and sha256_of(path) == about["sha256"]
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """A record that this module has written, or `None` if there is none or it is something else."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(record, dict) or not isinstance(record.get("plan"), dict):
-        return None
-    files = record.get("files")
-    if not isinstance(files, dict) or not all(
-        isinstance(about, dict) and "sha256" in about for about in files.values()
-    ):
-        return None
-    return record

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
-import contextlib
 import importlib.metadata
 import importlib.util
 import itertools
 import math
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 from numpy.typing import NDArray
@@ -199,7 +201,7 @@ def _drawn(mesh: Mesh, blocks: Iterable[Scenes], size: int, backend: str, side: 
             images = waiting.popleft().result()
             waiting.extend(executor.submit(draw, block) for block in itertools.islice(remaining, 1))
             yield images
-    except concurrent.futures.process.BrokenProcessPool:
+    except BrokenProcessPool:
         raise UserError(
             "a process that draws with OpenDR has died (killed, or out of memory?); run again, with fewer workers"
         ) from None
@@ -222,12 +224,17 @@ _process_drawer: Callable[[Scenes], Images] | None = None
 
 def _start_process(mesh: Mesh, size: int, backend: str, side: int) -> None:
     global _process_drawer
-    with contextlib.suppress(ImportError):
-        import signal
-
-        # Ctrl-C is for the process that asked; it stops this one.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C is for the process that asked; it stops this one. Where that one is killed, this one must not stay.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _process_drawer = _drawer(mesh, size, backend, side)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _draw_in_process(scenes: Scenes) -> Images:

@@ -14,14 +14,16 @@ from common.errors import UserError
 from data_gen import dataset as dataset_module
 from data_gen.dataset import ArrayDataset, PackedDataset, limited_indices
 from data_gen.factors import Factor, FactorSpace
+from data_gen.groups import ImageGroups
 from data_gen.order import indices_at
 
 tf = pytest.importorskip("tensorflow")
 
 SPACE = FactorSpace((Factor("a", 5, "discrete"), Factor("b", 7, "continuous")))
+REAL = (Factor("a", None, "continuous", (0.0, 1.0)), Factor("b", None, "periodic", (0.0, 6.28)))
 
 
-@pytest.fixture(scope="module", params=["bytes", "bits", "color", "faces", "limited"])
+@pytest.fixture(scope="module", params=["bytes", "bits", "values", "color", "faces", "limited"])
 def dataset(request: pytest.FixtureRequest) -> dataset_module.Dataset:
     rng = np.random.default_rng(0)
     if request.param == "bytes":
@@ -31,6 +33,9 @@ def dataset(request: pytest.FixtureRequest) -> dataset_module.Dataset:
     if request.param == "bits":
         packed = rng.integers(0, 256, (35, 16), dtype=np.uint8)
         return PackedDataset(packed, image_shape=(8, 16, 1), name="bits", source="test", factor_space=SPACE)
+    if request.param == "values":
+        images = rng.integers(0, 256, (35, 4, 4, 3), dtype=np.uint8)
+        return ArrayDataset(images, name="values", source="test", factors=REAL, values=rng.random((35, 2)))
     if request.param == "color":
         return data_gen.load("color_dsprites", source="synthetic")
     if request.param == "faces":
@@ -98,11 +103,93 @@ def test_images_and_levels_by_number(dataset: dataset_module.Dataset) -> None:
     for numbers in ([dataset.num_examples], [-1], [[0]], [0.5]):
         with pytest.raises(ValueError, match="indices"):
             dataset.images_at(np.array(numbers))
-    if dataset.factors:
+    if dataset.has_real_factors:
+        with pytest.raises(UserError, match=r"real numbers and have no levels; take their values \(values_at\)"):
+            dataset.factors_at([0])
+    elif dataset.factors:
         assert dataset.factors_at([3, 0]).shape == (2, len(dataset.factors))
     else:
         with pytest.raises(UserError, match="no known factors"):
             dataset.factors_at([0])
+
+
+def test_real_values_are_kept_to_the_last_bit_and_cut_into_bins_on_demand() -> None:
+    values = np.stack([np.linspace(0.2, 0.8, 35), np.full(35, 1 / 3)], axis=1)
+    dataset = ArrayDataset(np.zeros((35, 4, 4, 1), np.uint8), name="v", source="test", factors=REAL, values=values)
+    assert dataset.factor_space is None
+    assert dataset.values_at([3, 3, 0]).dtype == np.float64
+    assert (dataset.values_at([3, 3, 0]) == values[[3, 3, 0]]).all()
+    bins = dataset.binned_values_at(np.arange(35), 5)
+    assert bins[:, 0].tolist() == [min(4, number * 5 // 34) for number in range(35)]
+    assert len(set(bins[:, 1])) == 1
+    # The bins span what the images asked for span.
+    assert dataset.binned_values_at([0, 1, 2], 2)[:, 0].tolist() == [0, 1, 1]
+    changed = ArrayDataset(np.zeros((35, 4, 4, 1), np.uint8), name="v", source="", factors=REAL, values=values + 1e-9)
+    assert changed.fingerprint() != dataset.fingerprint()
+
+
+def test_data_with_levels_have_bins_too(dataset: dataset_module.Dataset) -> None:
+    if dataset.factors:
+        bins = dataset.binned_values_at(np.arange(30), 3)
+        assert bins.shape == (30, len(dataset.factors))
+        assert set(bins.ravel()) <= {0, 1, 2}
+
+
+def test_nothing_is_copied_to_look_up_whole_words(tmp_path: Path) -> None:
+    """A set that is mapped from a file may be larger than the memory."""
+    np.save(tmp_path / "images.npy", np.arange(40 * 4 * 4 * 3, dtype=np.uint16).astype(np.uint8).reshape(40, 4, 4, 3))
+    images = np.load(tmp_path / "images.npy", mmap_mode="r")
+    dataset = ArrayDataset(images, name="mapped", source="test")
+    placed: list[np.ndarray] = []
+
+    def place(array: np.ndarray) -> Any:
+        placed.append(array)
+        return tf.constant(array)
+
+    lookup = dataset._lookup(place)
+    assert np.shares_memory(placed[0], images)
+    assert (np.rint(lookup(tf.constant([7, 0], tf.int64)).numpy() * 255) == images[[7, 0]]).all()
+    assert type(dataset.images_at([1])) is np.ndarray
+
+
+def test_mapped_images_are_read_from_their_file_unless_there_is_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (40, 4, 4, 3), dtype=np.uint8))
+    images = np.load(tmp_path / "images.npy", mmap_mode="r")
+    mapped = ArrayDataset(images, name="mapped", source="test")
+    in_memory = ArrayDataset(np.array(images), name="copied", source="test")
+
+    def refuse(array: np.ndarray) -> None:
+        raise AssertionError("copied into memory")
+
+    expected = list(in_memory.training_pipeline(8, 1).take(6).as_numpy_iterator())
+    for has_gpu in (False, True):
+        monkeypatch.setattr(dataset_module, "_has_gpu", lambda has_gpu=has_gpu: has_gpu)
+        assert mapped.fits_device == mapped.limited(20).fits_device == has_gpu
+        with monkeypatch.context() as patch:
+            patch.setattr(dataset_module, "_on_host", refuse)
+            found = list(mapped.training_pipeline(8, 1).take(6).as_numpy_iterator())
+        assert all((one == other).all() for one, other in zip(found, expected, strict=True))
+    assert (mapped.batch_source(8, 1)(0).numpy() == expected[0]).all()
+    monkeypatch.setattr(dataset_module, "_has_gpu", lambda: False)
+    with pytest.raises(UserError, match="mapped is mapped from a file and not kept on the training device"):
+        mapped.batch_source(8, 1)
+    assert in_memory.fits_device
+
+
+def test_groups_are_found_by_number() -> None:
+    images = np.arange(3 * 4 * 2 * 2 * 1, dtype=np.uint8).reshape(3, 4, 2, 2, 1)
+    groups = ImageGroups(images, np.array([0, 1, 0]), np.zeros((3, 4, 2)))
+    assert (groups.num_groups, groups.group_size) == (3, 4)
+    assert (groups.images_at([2, 0]) == images[[2, 0]]).all()
+    first = groups.first(2)
+    assert first.num_groups == 2
+    assert first.values is not None
+    assert len(first.labels) == len(first.values) == 2
+    with pytest.raises(ValueError, match="allowed: 0 to 2"):
+        groups.images_at([3])
+    assert ArrayDataset(images[0], name="x", source="test").metric_groups is None
 
 
 def test_sampling_gives_images_of_the_drawn_levels(dataset: dataset_module.Dataset) -> None:
@@ -127,6 +214,8 @@ def test_limits_keep_the_same_images_of_every_kind(dataset: dataset_module.Datas
     assert (limited.images_at(np.arange(20)) == dataset.images_at(kept)).all()
     if dataset.factors:
         assert limited.factors == dataset.factors
+        assert (limited.values_at(np.arange(20)) == dataset.values_at(kept)).all()
+    if dataset.factors and not dataset.has_real_factors:
         assert (limited.factors_at(np.arange(20)) == dataset.factors_at(kept)).all()
     assert dataset.limited(None) is dataset
     assert dataset.limited(dataset.num_examples) is dataset
@@ -147,6 +236,26 @@ def test_fingerprints_tell_contents() -> None:
     images = images.copy()
     images[34, 3, 3] = 1
     assert ArrayDataset(images, name="a", source="test").fingerprint() != base
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ImageGroups(np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2, np.int64)),
+        lambda: ImageGroups(np.zeros((2, 3, 4, 4, 1)), np.zeros(2, np.int64)),  # type: ignore[arg-type]
+        lambda: ImageGroups(np.zeros((0, 3, 4, 4, 1), np.uint8), np.zeros(0, np.int64)),
+        lambda: ImageGroups(np.zeros((2, 3, 4, 4, 1), np.uint8), np.zeros(3, np.int64)),
+        lambda: ImageGroups(np.zeros((2, 3, 4, 4, 1), np.uint8), np.zeros(2, np.int64), np.zeros((2, 4, 5))),
+    ],
+)
+def test_arrays_that_are_no_groups_are_refused(make: Callable[[], Any]) -> None:
+    with pytest.raises(ValueError, match=r"groups are|labels of shape"):
+        make()
+
+
+def test_values_must_fit_the_images() -> None:
+    with pytest.raises(ValueError, match=r"values have shape \(3, 2\); expected \(2, 2\)"):
+        ArrayDataset(np.zeros((2, 4, 4, 1), np.uint8), name="x", source="test", factors=REAL, values=np.zeros((3, 2)))
 
 
 @pytest.mark.parametrize("name", data_gen.names())
@@ -206,6 +315,7 @@ def test_environment_names_the_folders(monkeypatch: pytest.MonkeyPatch, tmp_path
         lambda: ArrayDataset(np.zeros((2, 4, 4, 1), np.float32), name="x", source="test"),
         lambda: ArrayDataset(np.zeros((0, 4, 4, 1), np.uint8), name="x", source="test"),
         lambda: ArrayDataset(np.zeros((2, 4, 4, 1), np.uint8), name="x", source="test", factor_space=SPACE),
+        lambda: ArrayDataset(np.zeros((2, 4, 4, 1), np.uint8), name="x", source="test", factors=REAL),
         lambda: PackedDataset(np.zeros((2, 511), np.uint8), name="x", source="test"),
         lambda: PackedDataset(np.zeros((2, 3), np.uint8), image_shape=(4, 6, 1), name="x", source="test"),
     ],

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_gen.factors import Factor, FactorSpace
+from data_gen.factors import Factor, FactorSpace, equal_width_bins
 
 
 def space_of(sizes: Sequence[int]) -> FactorSpace:
@@ -60,6 +60,21 @@ def test_sample_is_uniform_repeatable_and_keeps_fixed_factors() -> None:
     assert SPACE.sample(np.random.default_rng(3), 0).shape == (0, 3)
 
 
+def test_bins_have_equal_width_and_reach_from_end_to_end() -> None:
+    values = np.array([[0.0, -1.0], [0.1, 5.0], [0.25, 5.0], [0.5, 5.0], [0.99, 5.0], [1.0, 5.0]])
+    assert equal_width_bins(values, 4).T.tolist() == [[0, 0, 1, 2, 3, 3], [0, 3, 3, 3, 3, 3]]
+    rng = np.random.default_rng(0)
+    drawn = rng.random((20_000, 3)) * [1.0, 6.28, 3.0]
+    counts = [np.bincount(column) for column in equal_width_bins(drawn, 20).T]
+    assert all(len(count) == 20 and abs(count - 1000).max() < 160 for count in counts)
+
+
+def test_factors_are_written_as_fingerprints_know_them() -> None:
+    """Fingerprints of written sets hold this text."""
+    assert repr(Factor("scale", 6, "continuous")) == "Factor(name='scale', size=6, kind='continuous')"
+    assert "limits=(0.0, 2.0)" in repr(Factor("angle", None, "periodic", (0.0, 2.0)))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -73,6 +88,14 @@ def test_sample_is_uniform_repeatable_and_keeps_fixed_factors() -> None:
         (lambda: SPACE.sample(np.random.default_rng(), 1, {"shape": 3}), "level 3 of shape; allowed: 0 to 2"),
         (lambda: Factor("x", 3, "round"), "allowed: discrete, continuous, periodic"),
         (lambda: Factor("x", 0, "discrete"), "at least 1"),
+        (lambda: Factor("x", None, "continuous"), "either a size .levels. or limits .real values."),
+        (lambda: Factor("x", 3, "continuous", (0.0, 1.0)), "either a size"),
+        (lambda: Factor("x", None, "discrete", (0.0, 1.0)), "must be continuous or periodic"),
+        (lambda: Factor("x", None, "periodic", (1.0, 1.0)), "the first limit below the second"),
+        (lambda: FactorSpace((Factor("x", None, "periodic", (0.0, 1.0)),)), "x take real values; a grid needs"),
+        (lambda: equal_width_bins(np.zeros((0, 2)), 20), "n of at least 1"),
+        (lambda: equal_width_bins(np.zeros(3), 20), "expected .n, columns."),
+        (lambda: equal_width_bins(np.zeros((3, 2)), 0), "bins is 0"),
         (lambda: FactorSpace(()), "at least one factor"),
         (lambda: FactorSpace((Factor("x", 1, "discrete"),) * 2), "must differ"),
     ],

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,11 @@ from PIL import Image
 import data_gen
 from common.errors import UserError
 from common.locks import locked
-from data_gen import dsprites, tfrecord
+from data_gen import dsprites, folders, tfrecord
 from data_gen.command import plan_of
+from data_gen.folders import PROGRESS, damaged_files
 from data_gen.png import encode_png
-from data_gen.tfrecord import Feature, Plan, damaged_files, write_dataset
+from data_gen.tfrecord import Feature, Plan, Split, write_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,12 +50,10 @@ def small_plan(count: int = 20, shards: int | None = 5, contents: str = "one", s
             "value_a": Feature("float"),
             "id": Feature("text"),
         },
-        num_examples=count,
-        examples=examples,
+        splits=(Split("train", count, examples, shards),),
         contents=contents,
         description="Numbers as pictures. Source: test.",
         homepage="https://example.org",
-        shards=shards,
     )
 
 
@@ -130,7 +130,12 @@ def test_other_sets_are_written_too(name: str, tmp_path: Path) -> None:
 
 
 def _stopped(
-    monkeypatch: pytest.MonkeyPatch, where: str, data_dir: Path, plan: Plan | None = None, overwrite: bool = False
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    data_dir: Path,
+    plan: Plan | None = None,
+    overwrite: bool = False,
+    module: ModuleType = tfrecord,
 ) -> None:
     """Writes until a function is called, and stops there as by Ctrl-C."""
 
@@ -138,7 +143,7 @@ def _stopped(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(tfrecord, where, stop)
+        patch.setattr(module, where, stop)
         with pytest.raises(KeyboardInterrupt):
             write_dataset(plan or small_plan(), data_dir, overwrite)
 
@@ -172,13 +177,13 @@ def test_whatever_a_stopped_run_left_the_result_is_the_same(
     first = small_plan(contents="other") if trouble == "other plan" else small_plan()
     _stopped(monkeypatch, "_write_info", tmp_path, first)
     working = tmp_path / "small" / ".1.2.3.partial"
-    shard = working / first.file_name(2)
+    shard = working / first.file_name(first.splits[0], 2)
     if trouble == "shard changed":
         shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     elif trouble == "shard lost":
         shard.unlink()
     elif trouble == "torn record":
-        (working / tfrecord.PROGRESS).write_text('{"plan": {')
+        (working / PROGRESS).write_text('{"plan": {')
     (working / ".small-train.tfrecord.1234.partial").write_bytes(b"half")
     assert contents_of(write_dataset(small_plan(), tmp_path)) == contents_of(written)
 
@@ -192,7 +197,7 @@ def test_a_whole_set_is_checked_and_kept(written: Path, tmp_path: Path) -> None:
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     with pytest.raises(UserError, match="holds another data set"):
         write_dataset(small_plan(contents="two"), tmp_path)
-    shard = folder / small_plan().file_name(1)
+    shard = folder / small_plan().file_name(small_plan().splits[0], 1)
     shard.write_bytes(b"")
     (folder / "features.json").unlink()
     assert damaged_files(folder) == [shard.name, "features.json"]
@@ -230,10 +235,10 @@ def test_impossible_numbers_of_shards(shards: int, message: str, tmp_path: Path)
 
 
 def test_shards_share_examples_evenly() -> None:
-    plan = small_plan(count=10, shards=3)
-    assert [plan.bounds(shard) for shard in range(3)] == [(0, 3), (3, 6), (6, 10)]
-    assert small_plan(count=46_080, shards=None).num_shards() == 1
-    assert small_plan(count=737_280, shards=None).num_shards() == 16
+    split = small_plan(count=10, shards=3).splits[0]
+    assert [split.bounds(shard) for shard in range(3)] == [(0, 3), (3, 6), (6, 10)]
+    assert small_plan(count=46_080, shards=None).splits[0].num_shards() == 1
+    assert small_plan(count=737_280, shards=None).splits[0].num_shards() == 16
 
 
 def test_checksums_say_what_was_written(written: Path) -> None:
@@ -242,14 +247,14 @@ def test_checksums_say_what_was_written(written: Path) -> None:
     assert len(record["files"]) == 7
 
 
-@pytest.mark.parametrize("where", ["_put_in_place", "_clean"])
+@pytest.mark.parametrize(("module", "where"), [(tfrecord, "put_in_place"), (folders, "clean")])
 def test_an_overwriting_run_stopped_at_its_end_leaves_a_whole_set(
-    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, where: str
 ) -> None:
     write_dataset(small_plan(contents="old"), tmp_path)
-    _stopped(monkeypatch, where, tmp_path, overwrite=True)
+    _stopped(monkeypatch, where, tmp_path, overwrite=True, module=module)
     assert damaged_files(tmp_path / "small" / "1.2.3") == []
-    folder = write_dataset(small_plan(), tmp_path, overwrite=where == "_put_in_place")
+    folder = write_dataset(small_plan(), tmp_path, overwrite=where == "put_in_place")
     assert contents_of(folder) == contents_of(written)
     assert [path.name for path in folder.parent.iterdir()] == ["1.2.3"]
 

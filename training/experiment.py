@@ -53,7 +53,7 @@ def build(configuration: Configuration) -> Experiment:
     options = configuration.experiment
     runtime = prepare(options)
     data = configuration.data
-    dataset = data_gen.load(data.name, source=data.source, limit=data.limit)
+    dataset = data_gen.load(data.name, source=data.source, limit=data.limit, **data.options)
     if options.global_batch > dataset.num_examples:
         raise UserError(
             f"experiment.global_batch is {options.global_batch}, but {dataset.name} has {dataset.num_examples} images"
@@ -81,7 +81,8 @@ def build_model(
 
 def image_shape_of(configuration: Configuration) -> tuple[int, int, int]:
     """The image shape of the configured data without preparing them: that of their miniature."""
-    return data_gen.load(configuration.data.name, source="synthetic").image_shape
+    data = configuration.data
+    return data_gen.load(data.name, source="synthetic", **data.options).image_shape
 
 
 def compiled_encoder(model: DisentanglementModel) -> Callable[[np.ndarray], np.ndarray]:

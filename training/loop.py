@@ -79,7 +79,7 @@ class TrainingLoop:
         self._dataset, self._global_batch, self._seed = dataset, global_batch, seed
         self._names: list[str] = []
         with runtime.strategy.scope():
-            fits = dataset.resident_lookup() is not None if resident is None else resident
+            fits = dataset.fits_device if resident is None else resident
             self._source = dataset.batch_source(global_batch, seed) if fits else None
         self._iterator: Iterator[Any] | None = None
         self._step_function = tf.function(model.train_step, jit_compile=True) if runtime.xla else model.train_step

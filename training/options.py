@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from models.optimizers import OptimizerOptions
 from models.options import ModelOptions, check_choice, check_range
@@ -93,11 +93,13 @@ class DataOptions:
         name: the data set, see `python -m data_gen`.
         source: which of its sources, such as `official` or `synthetic`; `auto`: the best that is there.
         limit: only this many of its images.
+        options: further arguments of the data set's own `load`, such as `{'variant': 'all_color'}` for `teapot`.
     """
 
     name: str = "dsprites"
     source: str = "auto"
     limit: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_if_set("limit", self.limit, 1)

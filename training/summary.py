@@ -67,7 +67,7 @@ def write_summary(
 
 
 def _data_notice(source: str) -> report.Notice | None:
-    if source == "official":
+    if source in ("official", "published"):
         return None
     return report.Notice(f"The data are not the published files; their source is: {source}.", "info")
 
