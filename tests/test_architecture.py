@@ -30,6 +30,7 @@ ALLOWED = {
     "benchmarks": {"training", "models", "metrics", "data_gen", "teapot_renderer", "common"},
     "tests": set(ROOMS),
 }
+IMPORTERS = ("import_module", "__import__")
 GIN_ROOMS = {"run", "training", "tests"}
 # Packages that take seconds to import: some rooms load them only when they are used, one never.
 HEAVY = {"tensorflow", "keras", "tensorflow_datasets"}
@@ -96,7 +97,7 @@ def imports_of(name: str, tree: ast.AST) -> Iterator[Import]:
             # `from . import name` at the top of the tree names the module itself.
             for target in [module] if module else [alias.name for alias in node.names]:
                 yield Import(target, node.lineno, when_loaded)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")) and node.args:
+        elif isinstance(node, ast.Call) and node.args and ast.unparse(node.func).endswith(IMPORTERS):
             target_node = node.args[0]
             if isinstance(target_node, ast.Constant) and isinstance(target_node.value, str):
                 yield Import(target_node.value, node.lineno, when_loaded)
