@@ -1,84 +1,100 @@
-"""Scores codes from any tool: `python -m metrics --codes file.npz`."""
+"""Scores a representation: codes from any tool, or a Keras encoder on a data set; `python -m metrics`."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 import numpy as np
 
-from common.errors import UserError, near_matches, run_command
+from common.arguments import CommandParser
+from common.errors import UserError, run_command
+from common.output import answer, say
 from metrics import registry
+from metrics.files import read_arrays
+from metrics.generation_catalogue import ENTRIES
+from metrics.inputs import KEYS
 from metrics.results import MetricResult
 
-_KEYS = ("codes", "factors", "factor_names", "discrete", "group_codes", "group_labels")
-
 _EPILOG = """\
-the file, written by numpy.savez (nothing in it is ever unpickled):
-  group_codes   (M, L, D)  numbers: codes of M groups of L images; all images of a group share one factor's value
-  group_labels  (M,)       integers: which factor that is
-  codes         (N, D)     numbers: codes of N random images, for the spread of every code. Without it the
-                           spread is taken over group_codes, and the result says so
+the file of --codes, written by numpy.savez (nothing in it is ever unpickled):
+{keys}
+  Which factors are categories: `discrete`, or else those that are named so (shape, class, ...) or take at most five
+  whole values. Real values are cut into 20 bins where levels are needed. The results say what was assumed.
+  Metrics that hold something out take test_... arrays, or else the last third of the rows or groups.
 
-what each metric reads:
+the metrics, and the arrays that each reads:
 {needs}
+  Slow ones are left out unless they are named. docs/metrics.md says which number of which paper is which id.
 
 examples:
   python -m metrics --codes codes.npz
-  python -m metrics --codes codes.npz --metrics factor_vae,ibgan_factor_vae --json
+  python -m metrics --codes codes.npz --metrics mig,sap,dci_lasso --json
+  python -m metrics --codes codes.npz --preset fast --plots plots
+  python -m metrics --encoder encoder.keras --dataset dsprites --preset fast
   python -m metrics --list
 
-  # in Python: 500 groups of 100 images, and the codes of some thousand random ones
-  numpy.savez("codes.npz", group_codes=group_codes, group_labels=group_labels, codes=codes)
+  # in Python: the codes of some thousand images, and their factors
+  numpy.savez("codes.npz", codes=codes, factors=factors, factor_names=["shape", "scale"], discrete=[True, False])
 
 The scores go to standard output, everything else to standard error. Exit code 0 is success, 2 is bad input.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line with a hint."""
-
-    def error(self, message: str) -> NoReturn:
-        unknown = re.fullmatch(r"unrecognized arguments: (-\S+).*", message)
-        if unknown:
-            options = [option for option in self._option_string_actions if option.startswith("--")]
-            message += near_matches(unknown[1].split("=")[0], options)
-        raise UserError(f"{message} (see python -m metrics --help)")
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """The command line."""
-    needs = "\n".join(f"  {name:20s} {', '.join(registry.get(name).needs)}" for name in registry.names())
-    result = _Parser(
+    width = max(map(len, registry.names()))
+    entries = [registry.get(name) for name in registry.names()]
+    needs = "\n".join(f"  {entry.name:{width}s}  {', '.join(entry.needs)}{_about_slowness(entry)}" for entry in entries)
+    keys = "\n".join(f"  {name:17s}  {text}" for name, text in KEYS.items())
+    result = CommandParser(
         prog="python -m metrics",
-        description="Scores a representation that is given as arrays, from any tool.",
-        epilog=_EPILOG.format(needs=needs),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        description="Scores a representation: given as arrays from any tool, or made by a Keras encoder on a data set.",
+        epilog=_EPILOG.format(needs=needs, keys=keys),
     )
     result.add_argument("--codes", metavar="FILE.npz", type=Path, help="the arrays to score; see below")
     result.add_argument(
-        "--metrics", metavar="ID,ID", help="which metrics (default: all that the file has the arrays for)"
+        "--encoder", metavar="FILE.keras", type=Path, help="a Keras model from images in [0, 1] to codes; see --dataset"
+    )
+    result.add_argument("--dataset", metavar="NAME", help="the data set to score --encoder on (python -m data_gen)")
+    data = result.add_argument_group("options of --encoder")
+    data.add_argument("--source", default="auto", metavar="NAME", help="which version of the data set (default: auto)")
+    data.add_argument(
+        "--data_dir", type=Path, metavar="FOLDER", help="prepared data (default: $SPOUT_DATA_DIR or data)"
+    )
+    data.add_argument("--raw_dir", type=Path, metavar="FOLDER", help="published files (default: $SPOUT_RAW_DIR)")
+    data.add_argument("--encoder_output", type=int, metavar="N", help="which output, if the model has several, from 0")
+    data.add_argument("--batch", type=int, default=256, metavar="N", help="images in a batch (default: 256)")
+    result.add_argument(
+        "--metrics", metavar="ID,ID", help="which metrics (default: all that are possible and not slow)"
     )
     result.add_argument(
         "--preset",
         choices=registry.PRESETS,
         default="paper",
-        help="how thorough (default: paper). The metrics of groups use every array in full with either",
+        help="paper (default): the published number of images, or all rows; fast: at most 10,000 of them",
     )
+    result.add_argument("--seed", type=int, default=0, metavar="N", help="for what is drawn at random (default: 0)")
     result.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="for metrics that draw or fit (default: 0); none does yet"
+        "--strict_reference",
+        action="store_true",
+        help="give what the released code gives for degenerate input, such as null where it divides 0 by 0",
     )
     result.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    result.add_argument(
+        "--plots", type=Path, metavar="FOLDER", help="also draw matrices, votes and scores as PNG files"
+    )
     result.add_argument("--list", action="store_true", help="list the metrics with their papers and stop")
     return result
+
+
+def _about_slowness(metric: registry.Metric) -> str:
+    presets = [preset for preset in registry.PRESETS if preset in metric.slow_in]
+    return f" (slow with preset {' and '.join(presets)})" if presets else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,107 +113,111 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         print(_listing(options.json))
         return 0
-    if options.codes is None:
-        raise UserError("--codes is missing: give the .npz file to score, or --list or --help")
-    if options.seed < 0:
-        raise UserError(f"--seed is {options.seed}; it must be 0 or more")
+    _check_options(options)
     chosen = None if options.metrics is None else [name.strip() for name in options.metrics.split(",") if name.strip()]
-    if chosen is not None:
+    for name in chosen or ():
         # Unknown ids are told before a file of gigabytes is read.
-        for name in chosen:
-            registry.get(name)
-    arrays = read_arrays(options.codes)
-    results = registry.score_arrays(arrays, _possible(arrays) if chosen is None else chosen)
+        registry.get(name)
+    results, about = _of_codes(options, chosen) if options.codes is not None else _of_encoder(options, chosen)
+    if options.plots is not None:
+        from metrics.plots import write_plots
+
+        files = write_plots(results, options.plots)
+        say(f"{len(files)} plots in {options.plots}")
     if options.json:
         scores = {name: result.to_json() for name, result in results.items()}
-        record = {"metrics": scores, "file": str(options.codes), "preset": options.preset, "seed": options.seed}
-        print(json.dumps(record, allow_nan=False))
+        answer({"metrics": scores, **about, "preset": options.preset, "seed": options.seed})
     else:
         print(_table(results))
     return 0
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file that the metrics know; others are named on standard error and left out.
-
-    Args:
-        path: a file written by `numpy.savez` or `numpy.savez_compressed`.
-
-    Raises:
-        UserError: if the file is not whole, is of another kind, or holds pickled objects.
-    """
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; give the .npz file itself")
-    try:
-        with path.open("rb") as handle:
-            _check_kind(handle.read(6), path)
-        with np.load(path, allow_pickle=False) as file:
-            unknown = [name for name in file.files if name not in _KEYS]
-            arrays = {name: _read_array(file, name, path) for name in file.files if name in _KEYS}
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; check the path") from None
-    except (zipfile.BadZipFile, EOFError, ValueError) as error:
-        raise UserError(f"{path} is not a whole .npz file ({error}); write or copy it again") from None
-    if unknown:
-        near = "".join(f"; {name!r}{near_matches(name, _KEYS)}" for name in unknown if _is_near(name))
-        print(f"note: {path} holds arrays that no metric reads: {', '.join(unknown)}{near}", file=sys.stderr)
-    return arrays
-
-
-def _check_kind(magic: bytes, path: Path) -> None:
-    """Refuses what does not begin as a zip archive does, before numpy looks at it."""
-    if magic.startswith(b"\x93NUMPY"):
+def _check_options(options: argparse.Namespace) -> None:
+    if options.codes is None and options.encoder is None:
         raise UserError(
-            f"{path} holds one array without a name; --codes needs an .npz file with named arrays, as numpy.savez "
-            "writes it"
+            "--codes is missing: give the .npz file to score, or --encoder and --dataset, or --list or --help"
         )
-    if not magic.startswith(b"PK"):
-        raise UserError(f"{path} is {'not an .npz file' if magic else 'empty'}; write it with numpy.savez")
+    if options.codes is not None and options.encoder is not None:
+        raise UserError("give either --codes or --encoder, not both")
+    if (options.encoder is None) != (options.dataset is None):
+        raise UserError("--encoder and --dataset belong together: an encoder is scored on a data set")
+    if options.seed < 0:
+        raise UserError(f"--seed is {options.seed}; it must be 0 or more")
+    if options.batch < 1:
+        raise UserError(f"--batch is {options.batch}; it must be 1 or more")
+    if options.plots is not None and options.plots.exists() and not options.plots.is_dir():
+        raise UserError(f"--plots is {options.plots}, which is a file; give a folder")
 
 
-def _read_array(file: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
-    try:
-        array = file[name]
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-        raise UserError(f"{path}: the array {name!r} is damaged ({error}); write or copy the file again") from None
-    except MemoryError:
-        raise UserError(f"{path}: the array {name!r} does not fit into memory; give fewer groups or images") from None
-    except ValueError as error:
-        if "pickle" in str(error).lower():
-            raise UserError(
-                f"{path}: the array {name!r} holds Python objects, which are never unpickled; convert it to numbers "
-                f"first, such as numpy.asarray({name}, dtype=float)"
-            ) from None
-        raise UserError(f"{path}: the array {name!r} is damaged ({error}); write or copy the file again") from None
-    # numpy hands out the bytes of a member that does not begin as an array does.
-    if not isinstance(array, np.ndarray):
-        raise UserError(f"{path}: {name!r} is not an array; write the file with numpy.savez")
-    return array
+def _of_codes(options: argparse.Namespace, chosen: list[str] | None) -> tuple[dict[str, MetricResult], dict[str, Any]]:
+    arrays = read_arrays(options.codes)
+    about = {"file": str(options.codes)}
+    if chosen is not None:
+        score = registry.score_arrays(arrays, chosen, options.preset, options.seed, options.strict_reference)
+        return score, about
+    possible = _possible(arrays, options.preset)
+    results, refusals = registry.score_possible(
+        arrays, possible, options.preset, options.seed, options.strict_reference
+    )
+    measured = {registry.get(name).needs for name in results}
+    of_images = {entry.name for entry in ENTRIES}
+    for name, refusal in refusals.items():
+        # Images that suffice for one metric may be too few for another; all else that is refused is wrong.
+        if name not in of_images or registry.get(name).needs not in measured:
+            raise refusal
+        say(f"note: left out: {refusal}")
+    return results, about
 
 
-def _is_near(name: str) -> bool:
-    return "did you mean" in near_matches(name, _KEYS)
+def _of_encoder(
+    options: argparse.Namespace, chosen: list[str] | None
+) -> tuple[dict[str, MetricResult], dict[str, Any]]:
+    import data_gen
+    from metrics.keras_encoder import load_encoder
+
+    dataset = data_gen.load(options.dataset, source=options.source, data_dir=options.data_dir, raw_dir=options.raw_dir)
+    ids = registry.possible_on(dataset, options.preset) if chosen is None else chosen
+    encode = load_encoder(options.encoder, dataset.image_shape, options.encoder_output)
+    results = registry.evaluate(
+        dataset, encode, ids, options.preset, options.seed, options.batch, _show_progress, options.strict_reference
+    )
+    about = {"encoder": str(options.encoder), "data": dataset.name, "data_source": dataset.source}
+    return results, about
 
 
-def _possible(arrays: dict[str, np.ndarray]) -> list[str]:
-    """The metrics that these arrays suffice for."""
+def _show_progress(done: int, total: int) -> None:
+    """Shows on a terminal how many images are encoded."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\rencoding images: {done:,} of {total:,}" + ("\n" if done >= total else ""))
+        sys.stderr.flush()
+
+
+def _possible(arrays: dict[str, np.ndarray], preset: str) -> list[str]:
+    """The metrics that these arrays suffice for and that are not slow in this preset."""
     possible = [name for name in registry.names() if all(key in arrays for key in registry.get(name).needs)]
     if not possible:
-        needs = sorted({key for name in registry.names() for key in registry.get(name).needs})
+        needs = sorted({" and ".join(registry.get(name).needs) for name in registry.names()})
         has = ", ".join(sorted(arrays)) if arrays else "none of the arrays that metrics read"
         raise UserError(
-            f"the file has {has}, which suffices for no metric; the metrics here need {' and '.join(needs)} "
+            f"the file has {has}, which suffices for no metric; they need {', or '.join(needs)} "
             "(see python -m metrics --help)"
         )
-    return possible
+    slow = [name for name in possible if preset in registry.get(name).slow_in]
+    if slow:
+        say(f"note: left out because they take long, unless named in --metrics: {', '.join(slow)}")
+    return [name for name in possible if name not in slow] or possible
 
 
 def _listing(as_json: bool) -> str:
     metrics = [registry.get(name) for name in registry.names()]
     if as_json:
-        entries = {m.name: {"description": m.description, "paper": m.paper, "needs": list(m.needs)} for m in metrics}
+        entries = {
+            m.name: {"description": m.description, "paper": m.paper, "needs": list(m.needs), "slow_in": list(m.slow_in)}
+            for m in metrics
+        }
         return json.dumps({"metrics": entries})
-    return "\n".join(f"{metric.name:20s} {metric.description} [{metric.paper}]" for metric in metrics)
+    width = max(len(metric.name) for metric in metrics)
+    return "\n".join(f"{metric.name:{width}s}  {metric.description} [{metric.paper}]" for metric in metrics)
 
 
 def _table(results: dict[str, MetricResult]) -> str:

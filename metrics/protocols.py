@@ -1,15 +1,16 @@
-"""Which images each published protocol looks at, and their codes: every distinct image is encoded once.
+"""Which images each published protocol looks at.
 
-A protocol draws indices of images (`draw`); `encode_samples` turns those of all protocols of a call into arrays under
-the same names as in the files of `python -m metrics --codes`: `group_codes`, `group_labels`, `codes`.
+A protocol draws numbers of images (`draw`); `metrics.encoding` turns those of all protocols of a call into arrays under
+the same names as in the files of `python -m metrics --codes`: `codes`, `factors`, `group_codes`, `group_labels`, and
+the same with `test_` before them for what is held out.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,18 +18,11 @@ import numpy.typing as npt
 from common.errors import UserError
 from metrics.arrays import IntArray
 
-Encode = Callable[[npt.NDArray[np.float32]], npt.ArrayLike]
-"""Images `[batch, H, W, C]` float32 in [0, 1] -> codes `[batch, D]`; always called with the same batch size."""
-
-Progress = Callable[[int, int], None]
-"""Called with how many distinct images are encoded and how many there are, after every batch."""
-
-
 _IBGAN_GROUP_SIZE = 200
 
 
 class FactorGrid(Protocol):
-    """What a protocol needs to know of the factors of a data set; `data_gen.factors.FactorSpace` is one."""
+    """What a protocol needs to know of a full grid of factors; `data_gen.factors.FactorSpace` is one."""
 
     @property
     def names(self) -> Sequence[str]:
@@ -46,6 +40,37 @@ class FactorGrid(Protocol):
         """The images `[n]` that show these classes `[n, F]`."""
 
 
+class FactorColumn(Protocol):
+    """One factor; `data_gen.factors.Factor` is one."""
+
+    @property
+    def name(self) -> str:
+        """What varies."""
+
+    @property
+    def kind(self) -> str:
+        """`discrete`, `continuous` or `periodic`."""
+
+    @property
+    def size(self) -> int | None:
+        """How many levels there are; `None` if the factor takes real values."""
+
+
+class StoredGroups(Protocol):
+    """Groups of images with one fixed factor that belong to a data set; `data_gen.groups.ImageGroups` is one."""
+
+    @property
+    def labels(self) -> npt.NDArray[Any]:
+        """Which factor is fixed in each group: `[M]` integers."""
+
+    @property
+    def group_size(self) -> int:
+        """How many images a group has."""
+
+    def images_at(self, groups: IntArray, /) -> npt.NDArray[np.uint8]:
+        """The images `[n, L, H, W, C]` of these groups `[n]`."""
+
+
 class FactorData(Protocol):
     """What a protocol needs of a data set; `data_gen.dataset.Dataset` is one."""
 
@@ -59,10 +84,21 @@ class FactorData(Protocol):
 
     @property
     def factor_space(self) -> FactorGrid | None:
-        """The factors, or `None` if they are not known."""
+        """The grid that the images fill, or `None` if they fill none."""
+
+    @property
+    def factors(self) -> Sequence[FactorColumn]:
+        """The columns of `values_at`; empty if no factors are known."""
+
+    @property
+    def metric_groups(self) -> StoredGroups | None:
+        """Groups of images with one fixed factor, or `None` if it has none of its own."""
 
     def images_at(self, indices: IntArray, /) -> npt.NDArray[np.uint8]:
         """The images `[n, H, W, C]` at these indices `[n]`."""
+
+    def values_at(self, indices: IntArray, /) -> npt.NDArray[np.floating[Any]]:
+        """The values `[n, F]` of the factors of these images."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,7 +106,8 @@ class Samples:
     """The images that one protocol looks at, before anything is encoded.
 
     Args:
-        images: per array of codes the indices of its images, of any shape; the codes get that shape and one axis more.
+        images: per array of codes the numbers of its images, of any shape; the codes get that shape and one axis
+            more. Numbers from `num_examples` on are those of stored groups, one group after the other.
         arrays: arrays that need no encoding, such as `group_labels`.
         notes: how the samples differ from the published protocol.
     """
@@ -105,7 +142,8 @@ class IbganFactorVaeProtocol:
     """Groups of images that share one factor, as IB-GAN's evaluator has them on disk.
 
     Group i fixes factor i mod F, F being the factors with two values or more, to one of its values; all others are
-    uniform. The evaluator takes the spread of the codes over the groups' own images, so nothing else is drawn.
+    uniform. The evaluator takes the spread of the codes over the groups' own images, so nothing else is drawn. A data
+    set with groups of its own gives these.
 
     Args:
         num_votes: number of groups, default 800: every score that the authors published is a multiple of 1/800.
@@ -117,18 +155,20 @@ class IbganFactorVaeProtocol:
     group_size: int = _IBGAN_GROUP_SIZE
 
     def __post_init__(self) -> None:
-        _check_counts(self.num_votes, self.group_size)
+        check_counts(num_votes=(self.num_votes, 1), group_size=(self.group_size, 2))
 
     def draw(self, data: FactorData, seed: int) -> Samples:
         """The groups for this seed.
 
         Args:
-            data: a data set with every combination of its factors.
+            data: a data set with every combination of its factors, or with groups of its own.
             seed: any integer from 0.
 
         Raises:
             UserError: if the data set's factors are not known or not all combinations are there.
         """
+        if data.metric_groups is not None:
+            return stored_groups(data, data.metric_groups, (self.num_votes, self.group_size))
         indices, labels = draw_groups(data, generator(seed, "ibgan groups"), self.num_votes, self.group_size)
         notes: tuple[str, ...] = ()
         if self.group_size != _IBGAN_GROUP_SIZE:
@@ -141,7 +181,7 @@ class FactorVaeProtocol:
     """Groups of images that share one factor, and random images for the spread of the codes, as in InfoGAN-CR.
 
     Group i fixes factor i mod F, F being the factors with two values or more, to one of its values; all others are
-    uniform. The images for the spread are drawn without replacement.
+    uniform. A data set with groups of its own gives these. The images for the spread are drawn without replacement.
 
     Args:
         num_votes: number of groups, default 500.
@@ -156,37 +196,51 @@ class FactorVaeProtocol:
     std_image_limit: int | None = None
 
     def __post_init__(self) -> None:
-        _check_counts(self.num_votes, self.group_size)
-        for name in ("num_std_images", "std_image_limit"):
-            value = getattr(self, name)
-            if value is not None and value < 2:
-                raise ValueError(f"{name} must be 2 or more, not {value}")
+        check_counts(
+            num_votes=(self.num_votes, 1),
+            group_size=(self.group_size, 2),
+            num_std_images=(self.num_std_images, 2),
+            std_image_limit=(self.std_image_limit, 2),
+        )
 
     def draw(self, data: FactorData, seed: int) -> Samples:
         """The groups and the random images for this seed.
 
         Args:
-            data: a data set with every combination of its factors.
+            data: a data set with every combination of its factors, or with groups of its own.
             seed: any integer from 0.
 
         Raises:
             UserError: if the data set's factors are not known, not all combinations are there, or it has fewer
                 images than `num_std_images`.
         """
-        indices, labels = draw_groups(data, generator(seed, "factor_vae groups"), self.num_votes, self.group_size)
+        if data.metric_groups is not None:
+            groups = stored_groups(data, data.metric_groups, None)
+        else:
+            indices, labels = draw_groups(data, generator(seed, "factor_vae groups"), self.num_votes, self.group_size)
+            groups = Samples({"group_codes": indices}, {"group_labels": labels})
         published = max(2, data.num_examples // 10)
         wanted = published if self.num_std_images is None else self.num_std_images
         count = wanted if self.std_image_limit is None else min(wanted, self.std_image_limit)
-        if count > data.num_examples:
-            raise UserError(
-                f"{data.name} has {data.num_examples:,} images, fewer than the {count:,} asked for the spread of the "
-                f"codes; ask for fewer, or for one tenth of the data (None)"
-            )
-        spread = generator(seed, "factor_vae spread").choice(data.num_examples, count, replace=False, shuffle=False)
-        notes: tuple[str, ...] = ()
+        spread = random_images(data, generator(seed, "factor_vae spread"), count)
+        notes = groups.notes
         if count != published:
-            notes = (f"spread of the codes over {count:,} images, where the published protocol has {published:,}",)
-        return Samples({"group_codes": indices, "codes": np.asarray(spread, np.int64)}, {"group_labels": labels}, notes)
+            notes += (f"spread of the codes over {count:,} images, where the published protocol has {published:,}",)
+        return Samples({**groups.images, "codes": spread}, groups.arrays, notes)
+
+
+def random_images(data: FactorData, rng: np.random.Generator, count: int) -> IntArray:
+    """The numbers `[count]` of images drawn without replacement.
+
+    Raises:
+        UserError: if there are fewer.
+    """
+    if count > data.num_examples:
+        raise UserError(
+            f"{data.name} has {data.num_examples:,} images, fewer than the {count:,} asked for the spread of the "
+            f"codes; ask for fewer, or for one tenth of the data (None)"
+        )
+    return np.asarray(rng.choice(data.num_examples, count, replace=False, shuffle=False), np.int64)
 
 
 def draw_groups(
@@ -209,15 +263,25 @@ def draw_groups(
     """
     factors = full_grid(data)
     sizes = np.asarray(factors.sizes, dtype=np.int64)
-    varying = np.flatnonzero(sizes > 1)
-    if not varying.size:
-        raise UserError(f"{data.name} has no factor with two values or more, so no metric of groups is defined on it")
+    varying = varying_factors(data.name, sizes)
     labels = varying[np.arange(num_votes) % varying.size].astype(np.int64)
     classes = rng.integers(0, sizes, size=(num_votes, group_size, sizes.size))
     values = rng.integers(0, sizes[labels])
     np.put_along_axis(classes, labels[:, None, None], values[:, None, None], axis=2)
     indices = np.asarray(factors.index_of(classes.reshape(-1, sizes.size)), dtype=np.int64)
     return indices.reshape(num_votes, group_size), labels
+
+
+def varying_factors(name: str, sizes: IntArray) -> IntArray:
+    """The factors with two levels or more.
+
+    Raises:
+        UserError: if there are none in the data set of this name.
+    """
+    varying = np.flatnonzero(sizes > 1)
+    if not varying.size:
+        raise UserError(f"{name} has no factor with two values or more, so no metric of factors is defined on it")
+    return varying
 
 
 def full_grid(data: FactorData) -> FactorGrid:
@@ -227,16 +291,13 @@ def full_grid(data: FactorData) -> FactorGrid:
         UserError: if the factors are not known, or some combinations have no image.
     """
     factors = data.factor_space
-    if factors is None and getattr(data, "factor_names", None):
+    if factors is None and data.factors:
         raise UserError(
             f"{data.name} has {data.num_examples:,} images that do not fill a grid of factors; these metrics need an "
             "image of every combination, so use the whole data set, without a limit"
         )
     if factors is None:
-        raise UserError(
-            f"{data.name} has no known factors, which these metrics need; choose a data set with factors, such as "
-            "dsprites, or leave these metrics out"
-        )
+        raise unknown_factors(data)
     if factors.size != data.num_examples:
         raise UserError(
             f"{data.name} has {data.num_examples:,} images of {factors.size:,} combinations of its factors; these "
@@ -245,85 +306,29 @@ def full_grid(data: FactorData) -> FactorGrid:
     return factors
 
 
-def encode_samples(
-    data: FactorData,
-    encode: Encode,
-    samples: Sequence[Samples],
-    batch_size: int = 256,
-    progress: Progress | None = None,
-) -> list[dict[str, np.ndarray]]:
-    """Encodes the union of all images of all samples, each distinct image once.
-
-    Args:
-        data: where the images come from.
-        encode: images `[batch_size, H, W, C]` float32 in [0, 1] -> codes `[batch_size, D]`. The last batch is filled
-            up with images that are there already, so that a compiled function is traced once.
-        samples: what the protocols have drawn.
-        batch_size: images in a batch, default 256.
-        progress: told after every batch how many distinct images are encoded, and of how many.
-
-    Returns:
-        per element of `samples` its arrays: codes (the shape of the indices and one axis of D) and those that needed
-        no encoding.
-
-    Raises:
-        UserError: if codes are not finite, as those of a diverged model are.
-        ValueError: if `encode` returns another shape, or the batch size is not positive.
-    """
-    wanted = [indices.ravel() for sample in samples for indices in sample.images.values()]
-    if not wanted:
-        return [dict(sample.arrays) for sample in samples]
-    distinct, places = np.unique(np.concatenate(wanted), return_inverse=True)
-    codes = encode_images(data, encode, distinct, batch_size, progress)
-    results: list[dict[str, np.ndarray]] = []
-    start = 0
-    for sample in samples:
-        arrays = dict(sample.arrays)
-        for name, indices in sample.images.items():
-            arrays[name] = codes[places[start : start + indices.size]].reshape(*indices.shape, -1)
-            start += indices.size
-        results.append(arrays)
-    return results
+def unknown_factors(data: FactorData) -> UserError:
+    """What to tell somebody who wants factors of data that have none."""
+    return UserError(
+        f"{data.name} has no known factors, which these metrics need; choose a data set with factors, such as "
+        "dsprites, or leave these metrics out"
+    )
 
 
-def encode_images(
-    data: FactorData,
-    encode: Encode,
-    indices: IntArray,
-    batch_size: int = 256,
-    progress: Progress | None = None,
-) -> np.ndarray:
-    """The codes `[n, D]` of the images at `indices` `[n]`; see `encode_samples`, which calls it."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be 1 or more, not {batch_size}")
-    codes: np.ndarray | None = None
-    for start in range(0, indices.size, batch_size):
-        batch = indices[start : start + batch_size]
-        images = np.divide(data.images_at(batch), 255, dtype=np.float32)
-        if batch.size < batch_size:
-            images = images[np.arange(batch_size) % batch.size]
-        part = np.asarray(encode(images))
-        if part.ndim != 2 or part.shape[0] != batch_size or part.shape[1] == 0:
-            raise ValueError(f"encode must return codes of shape ({batch_size}, D); it returned {part.shape}")
-        # Half-precision codes (of mixed-precision models) become float32; numpy has no bfloat16 of its own.
-        part = part[: batch.size].astype(np.float64 if part.dtype == np.float64 else np.float32)
-        if not np.isfinite(part).all():
-            raise UserError(
-                "the encoder gives codes that are NaN or infinite; the model has probably diverged: look at its loss "
-                "curves, and evaluate an earlier checkpoint"
-            )
-        if codes is None:
-            codes = np.empty((indices.size, part.shape[1]), dtype=part.dtype)
-        codes[start : start + batch.size] = part
-        if progress is not None:
-            progress(start + batch.size, indices.size)
-    if codes is None:
-        raise ValueError("there are no images to encode")
-    return codes
+def stored_groups(data: FactorData, groups: StoredGroups, published: tuple[int, int] | None) -> Samples:
+    """All groups of a data set that brings its own; `published` is how many there should be, and how large."""
+    labels = np.asarray(groups.labels, dtype=np.int64)
+    numbers = data.num_examples + np.arange(labels.size * groups.group_size, dtype=np.int64)
+    notes: tuple[str, ...] = ()
+    if published is not None and published != (labels.size, groups.group_size):
+        notes = (
+            f"the {labels.size:,} groups of {groups.group_size} images that belong to the data, where the published "
+            f"protocol has {published[0]:,} of {published[1]}",
+        )
+    return Samples({"group_codes": numbers.reshape(labels.size, groups.group_size)}, {"group_labels": labels}, notes)
 
 
-def _check_counts(num_votes: int, group_size: int) -> None:
-    if num_votes < 1:
-        raise ValueError(f"num_votes must be 1 or more, not {num_votes}")
-    if group_size < 2:
-        raise ValueError(f"group_size must be 2 or more, not {group_size}")
+def check_counts(**counts: tuple[int | None, int]) -> None:
+    """`ValueError` if a count is below its least value."""
+    for name, (value, least) in counts.items():
+        if value is not None and value < least:
+            raise ValueError(f"{name} must be {least} or more, not {value}")

@@ -9,18 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from common.errors import UserError, near_matches
-from metrics.arrays import FloatArray, population_std, real_array
-from metrics.factor_vae import FactorVaeResult, factor_vae, ibgan_factor_vae
-from metrics.protocols import (
-    Encode,
-    FactorData,
-    FactorVaeProtocol,
-    IbganFactorVaeProtocol,
-    Progress,
-    Samples,
-    SamplingProtocol,
-    encode_samples,
-)
+from metrics.encoding import Encode, Progress, encode_samples
+from metrics.inputs import Inputs, limited
+from metrics.protocols import FactorData, Samples, SamplingProtocol
 from metrics.results import MetricResult
 
 PRESETS = ("fast", "paper")
@@ -34,19 +25,24 @@ class Metric:
 
     Args:
         name: the id, which names the protocol too.
-        function: arrays by name -> result.
+        function: arrays and options -> result.
         needs: the arrays that `function` cannot do without.
-        protocols: per preset ("fast", "paper") what draws the samples.
+        protocols: per preset ("fast", "paper") what draws the samples; empty for metrics that no data set and encoder
+            suffice for, as of several models.
         description: one line.
         paper: whose protocol this is.
+        reads: the arrays that `function` reads if they are there, with those that it needs.
+        slow_in: the presets in which it takes too long to be measured unless it is named.
     """
 
     name: str
-    function: Callable[[Arrays], MetricResult]
+    function: Callable[[Inputs], MetricResult]
     needs: tuple[str, ...]
     protocols: Mapping[str, SamplingProtocol]
     description: str
     paper: str
+    reads: tuple[str, ...]
+    slow_in: tuple[str, ...] = ()
 
 
 _METRICS: dict[str, Metric] = {}
@@ -54,22 +50,26 @@ _METRICS: dict[str, Metric] = {}
 
 def register(
     name: str,
-    function: Callable[[Arrays], MetricResult],
+    function: Callable[[Inputs], MetricResult],
     *,
     needs: Iterable[str],
     protocols: Mapping[str, SamplingProtocol],
     description: str,
     paper: str,
+    reads: Iterable[str] = (),
+    slow_in: Iterable[str] = (),
 ) -> None:
     """Adds a metric.
 
     Args:
         name: the id: lower-case letters, digits and underscores, beginning with a letter.
-        function: arrays by name (`group_codes`, `group_labels`, `codes`, ...) -> result.
+        function: from `Inputs`, which has arrays by name (`inputs["codes"]`), to a result.
         needs: names of the arrays that `function` cannot do without.
-        protocols: what draws the samples, for each of the presets "fast" and "paper".
+        protocols: what draws the samples, for each of the presets "fast" and "paper"; empty if nothing can.
         description: one line.
         paper: whose protocol this is.
+        reads: names of further arrays that `function` reads if they are there.
+        slow_in: the presets in which it takes too long to be measured unless it is named.
 
     Raises:
         TypeError: if the name is not a string, or something that must be callable is not.
@@ -85,9 +85,9 @@ def register(
         raise ValueError(f"a metric with the id {name!r} is registered already; choose another id")
     if not callable(function):
         raise TypeError(f"the function of metric {name!r} must be callable, not {type(function).__name__}")
-    if isinstance(needs, str):
+    if isinstance(needs, str) or isinstance(reads, str):
         raise TypeError(f"the needs of metric {name!r} must be a collection of names, not one string")
-    if set(protocols) != set(PRESETS):
+    if protocols and set(protocols) != set(PRESETS):
         raise ValueError(f"metric {name!r} needs a protocol for each of {', '.join(PRESETS)}; not {list(protocols)}")
     for preset, protocol in protocols.items():
         if not callable(getattr(protocol, "draw", None)):
@@ -95,7 +95,9 @@ def register(
     for part, text in (("description", description), ("paper", paper)):
         if not text.strip() or "\n" in text:
             raise ValueError(f"the {part} of metric {name!r} must be one line of text")
-    _METRICS[name] = Metric(name, function, tuple(needs), dict(protocols), description, paper)
+    needed = tuple(needs)
+    read = (*needed, *(array for array in reads if array not in needed))
+    _METRICS[name] = Metric(name, function, needed, dict(protocols), description, paper, read, tuple(slow_in))
 
 
 def names() -> list[str]:
@@ -122,6 +124,7 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 256,
     progress: Progress | None = None,
+    strict_reference: bool = False,
 ) -> dict[str, MetricResult]:
     """Scores an encoder on a data set with known factors; each distinct image is encoded once for all metrics.
 
@@ -134,12 +137,14 @@ def evaluate(
         seed: any integer from 0 (the default); the same seed draws the same images.
         batch_size: images in a batch, default 256.
         progress: told after every batch how many distinct images are encoded, and of how many.
+        strict_reference: give what the released code gives for degenerate codes, NaN included.
 
     Returns:
         per id its result.
 
     Raises:
-        UserError: for an unknown id or preset, a data set without known factors, or codes that are not finite.
+        UserError: for an unknown id or preset, a data set without known factors, codes that are not finite, or a metric
+            that needs more than one data set and one encoder.
         ValueError: if `encode` returns another shape.
 
     Example:
@@ -147,42 +152,170 @@ def evaluate(
         >>> results["factor_vae"].score  # doctest: +SKIP
     """
     chosen = _chosen(metric_ids)
-    if preset not in PRESETS:
-        raise UserError(f"there is no preset {preset!r}{near_matches(preset, PRESETS)}")
-    drawn: dict[SamplingProtocol, Samples] = {}
-    for metric in chosen:
-        protocol = metric.protocols[preset]
-        if protocol not in drawn:
-            drawn[protocol] = protocol.draw(dataset, seed)
+    drawn = draw_samples(dataset, [metric.name for metric in chosen], preset, seed)
     encoded = encode_samples(dataset, encode, list(drawn.values()), batch_size, progress)
-    arrays = dict(zip(drawn, encoded, strict=True))
+    inputs = {protocol: Inputs(arrays, seed, strict_reference) for protocol, arrays in zip(drawn, encoded, strict=True)}
     results = {}
     for metric in chosen:
-        protocol = metric.protocols[preset]
-        results[metric.name] = metric.function(arrays[protocol]).with_notes(drawn[protocol].notes)
+        protocol = _protocol(metric, preset)
+        results[metric.name] = _measured(metric, inputs[protocol]).with_notes(drawn[protocol].notes)
     return results
 
 
-def score_arrays(arrays: Arrays, metric_ids: Iterable[str]) -> dict[str, MetricResult]:
+def draw_samples(
+    dataset: FactorData, metric_ids: Iterable[str], preset: str = "paper", seed: int = 0
+) -> dict[SamplingProtocol, Samples]:
+    """The samples of all chosen metrics, before anything is encoded: a way to learn early what data cannot serve.
+
+    Args:
+        dataset: as for `evaluate`.
+        metric_ids: which metrics; see `names`.
+        preset: "paper" (default) or "fast".
+        seed: any integer from 0 (the default).
+
+    Returns:
+        per protocol its samples; metrics that share a protocol share these.
+
+    Raises:
+        UserError: as `evaluate`, except for codes.
+    """
+    _check_preset(preset)
+    drawn: dict[SamplingProtocol, Samples] = {}
+    for metric in _chosen(metric_ids):
+        protocol = _protocol(metric, preset)
+        if protocol not in drawn:
+            drawn[protocol] = protocol.draw(dataset, seed)
+    return drawn
+
+
+def possible_on(dataset: FactorData, preset: str = "paper") -> list[str]:
+    """The metrics that are not slow in this preset and whose samples can be drawn from a data set.
+
+    Args:
+        dataset: as for `evaluate`.
+        preset: "paper" (default) or "fast".
+
+    Raises:
+        UserError: if there are none.
+    """
+    _check_preset(preset)
+    refused: dict[SamplingProtocol, UserError] = {}
+    drawn: set[SamplingProtocol] = set()
+    possible = []
+    for metric in _METRICS.values():
+        if preset in metric.slow_in or not metric.protocols:
+            continue
+        protocol = metric.protocols[preset]
+        if protocol not in drawn and protocol not in refused:
+            try:
+                protocol.draw(dataset, 0)
+                drawn.add(protocol)
+            except UserError as error:
+                refused[protocol] = error
+        if protocol in drawn:
+            possible.append(metric.name)
+    if not possible:
+        raise next(iter(refused.values()))
+    return possible
+
+
+def score_arrays(
+    arrays: Arrays,
+    metric_ids: Iterable[str],
+    preset: str = "paper",
+    seed: int = 0,
+    strict_reference: bool = False,
+) -> dict[str, MetricResult]:
     """Scores a representation that is given as arrays.
 
     Args:
-        arrays: by name, as in the files of `python -m metrics --codes`.
+        arrays: by name, as in the files of `python -m metrics --codes`; see `metrics.inputs.KEYS`.
         metric_ids: which metrics; see `names`.
+        preset: "paper" (default) uses all rows; "fast" at most 10,000 random ones, and says so in the notes.
+        seed: for metrics that draw or fit at random, any integer from 0 (the default).
+        strict_reference: give what the released code gives for degenerate input, NaN included.
+
+    Returns:
+        per id its result.
 
     Raises:
-        UserError: for an unknown id, or an array that is missing or of the wrong kind.
+        UserError: for an unknown id or preset, or an array that is missing or of the wrong kind.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> factors = rng.integers(0, 4, size=(1000, 2))
+        >>> results = score_arrays({"codes": factors + 0.0, "factors": factors}, ["mig", "modularity"])
+        >>> round(results["mig"].score, 2)
+        1.0
     """
-    results = {}
-    for metric in _chosen(metric_ids):
+    results, refusals = score_possible(arrays, metric_ids, preset, seed, strict_reference, patient=False)
+    for refusal in refusals.values():
+        raise refusal
+    return results
+
+
+def score_possible(
+    arrays: Arrays,
+    metric_ids: Iterable[str],
+    preset: str = "paper",
+    seed: int = 0,
+    strict_reference: bool = False,
+    patient: bool = True,
+) -> tuple[dict[str, MetricResult], dict[str, UserError]]:
+    """As `score_arrays`, but a metric that refuses the arrays does not stop the others.
+
+    Args:
+        arrays, metric_ids, preset, seed, strict_reference: see `score_arrays`.
+        patient: go on after a refusal. Default: yes.
+
+    Returns:
+        per id its result, or else its refusal.
+
+    Raises:
+        UserError: for an unknown id or preset, or an array that is missing.
+    """
+    chosen = _chosen(metric_ids)
+    _check_preset(preset)
+    for metric in chosen:
         missing = [name for name in metric.needs if name not in arrays]
         if missing:
             raise UserError(_about_missing(metric, missing, list(arrays)))
+    used, notes = limited(arrays, seed) if preset == "fast" else (dict(arrays), {})
+    inputs = Inputs(used, seed, strict_reference)
+    results: dict[str, MetricResult] = {}
+    refusals: dict[str, UserError] = {}
+    for metric in chosen:
         try:
-            results[metric.name] = metric.function(arrays)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{metric.name}: {error}") from error
-    return results
+            result = _measured(metric, inputs)
+        except UserError as error:
+            refusals[metric.name] = error
+            if not patient:
+                break
+        else:
+            about = tuple(note for name, note in notes.items() if name in metric.reads)
+            results[metric.name] = result.with_notes(about)
+    return results, refusals
+
+
+def _measured(metric: Metric, inputs: Inputs) -> MetricResult:
+    try:
+        return metric.function(inputs)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{metric.name}: {error}") from error
+
+
+def _protocol(metric: Metric, preset: str) -> SamplingProtocol:
+    if not metric.protocols:
+        raise UserError(
+            f"{metric.name} compares several models; measure it from their arrays, with python -m metrics --codes: it "
+            f"needs {' and '.join(metric.needs)}"
+        )
+    return metric.protocols[preset]
+
+
+def _check_preset(preset: str) -> None:
+    if preset not in PRESETS:
+        raise UserError(f"there is no preset {preset!r}{near_matches(preset, PRESETS)}")
 
 
 def _chosen(metric_ids: Iterable[str]) -> list[Metric]:
@@ -203,63 +336,3 @@ def _about_missing(metric: Metric, missing: list[str], present: list[str]) -> st
         hints.append(f"{name} (is {near[0]!r} meant to be it?)" if near else name)
     has = ", ".join(sorted(present)) if present else "nothing"
     return f"{metric.name} needs {' and '.join(hints)}; there is {has}"
-
-
-def _spread(arrays: Arrays) -> tuple[FloatArray, tuple[str, ...]]:
-    """The spread of the codes over `codes`, or, for want of these, over the groups' own images with a note."""
-    groups = real_array("group_codes", arrays["group_codes"], 3)
-    if "codes" in arrays:
-        codes = real_array("codes", arrays["codes"], 2)
-        if codes.shape[1] != groups.shape[2]:
-            raise ValueError(f"codes {codes.shape} and group_codes {groups.shape} must have the same number of codes")
-        return population_std(codes), ()
-    return population_std(groups.reshape(-1, groups.shape[2])), (
-        "spread of the codes over the images of the groups, where the published protocol has random images (`codes`)",
-    )
-
-
-def _factor_vae(arrays: Arrays) -> FactorVaeResult:
-    spread, notes = _spread(arrays)
-    result = factor_vae(arrays["group_codes"], arrays["group_labels"], spread)
-    return dataclasses.replace(result, notes=notes)
-
-
-def _factor_vae_revised(arrays: Arrays) -> FactorVaeResult:
-    result = _factor_vae(arrays)
-    # Votes that all go to one dead code leave one row, so the revised score of the released code is the same guess.
-    dead = len(result.active_codes) < len(result.votes)
-    released = result.score_as_released if dead else result.revised
-    return dataclasses.replace(result, score=result.revised, score_as_released=released)
-
-
-def _ibgan_factor_vae(arrays: Arrays) -> FactorVaeResult:
-    return ibgan_factor_vae(arrays["group_codes"], arrays["group_labels"])
-
-
-_GROUPS = ("group_codes", "group_labels")
-_INFOGAN_CR = {"fast": FactorVaeProtocol(std_image_limit=10_000), "paper": FactorVaeProtocol()}
-
-register(
-    "factor_vae",
-    _factor_vae,
-    needs=_GROUPS,
-    protocols=_INFOGAN_CR,
-    description="Kim-Mnih score: least varying code votes for the fixed factor; 500 votes of 100 images",
-    paper="InfoGAN-CR (Lin et al., ICML 2020)",
-)
-register(
-    "factor_vae_revised",
-    _factor_vae_revised,
-    needs=_GROUPS,
-    protocols=_INFOGAN_CR,
-    description="factor_vae in which only as many codes count as there are factors",
-    paper="InfoGAN-CR (Lin et al., ICML 2020)",
-)
-register(
-    "ibgan_factor_vae",
-    _ibgan_factor_vae,
-    needs=_GROUPS,
-    protocols={"fast": IbganFactorVaeProtocol(group_size=50), "paper": IbganFactorVaeProtocol()},
-    description="Kim-Mnih score without codes of variance below 0.05; 800 votes of 200 images",
-    paper="IB-GAN (Jeon et al., AAAI 2021)",
-)

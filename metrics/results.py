@@ -17,7 +17,8 @@ class MetricResult:
     Args:
         score: the number that the metric's id stands for. It may be NaN only if `degenerate` says why.
         degenerate: what the score had to leave out or replace, one sentence each (dead codes, missing labels).
-        notes: how the samples differ from the published protocol, one sentence each.
+        notes: how the samples differ from the published protocol, and what was assumed, one sentence each.
+        factor_names: names of the factors, in the order of all parts that have one entry for each factor.
 
     Raises:
         ValueError: if the score is not finite and `degenerate` is empty.
@@ -26,6 +27,7 @@ class MetricResult:
     score: float
     degenerate: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    factor_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.score) and not self.degenerate:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from metrics.arrays import population_std
-from metrics.factor_vae import FactorVaeResult, factor_vae, ibgan_factor_vae
+from metrics.factor_vae import FactorVaeResult, dlib_factor_vae, factor_vae, ibgan_factor_vae
+from metrics.registry import score_arrays
 from metrics.results import MetricResult, plain
 
 
@@ -262,3 +263,82 @@ def test_plain_refuses_what_json_has_not() -> None:
     assert plain({"a": (np.float32(1.5), np.int64(2), np.nan, None, True)}) == {"a": [1.5, 2, None, None, True]}
     with pytest.raises(TypeError, match="set"):
         plain({1, 2})
+
+
+def plain_dlib_factor_vae(
+    train: np.ndarray, labels: np.ndarray, test: np.ndarray, tests: np.ndarray, codes: np.ndarray
+) -> list[float]:
+    """Variances of images, variances in groups, votes, and the accuracy of the majority of some votes on others."""
+    variances = np.var(codes, axis=0, ddof=1)
+    active = np.flatnonzero(np.sqrt(variances) >= 0.05)
+    counts = []
+    for groups, numbers in ((train, labels), (test, tests)):
+        votes = np.zeros((labels.max() + 1, codes.shape[1]))
+        for group, label in zip(groups, numbers, strict=True):
+            votes[label, active[np.argmin(np.var(group[:, active], axis=0, ddof=1) / variances[active])]] += 1
+        counts.append(votes)
+    chosen = counts[0].argmax(axis=0), np.arange(codes.shape[1])
+    return [votes[chosen].sum() / votes.sum() for votes in counts]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_dlib_protocol_is_that_of_a_plain_loop(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scale = np.array([1, 0.3, 0.06, 0.04, 2.0])
+    labels, tests = rng.integers(0, 3, 150), rng.integers(0, 3, 90)
+    train = rng.normal(size=(150, 12, 5)) * rng.uniform(0.3, 1, size=(150, 1, 5)) * scale
+    train[np.arange(150), :, labels] *= 0.5
+    test = rng.normal(size=(90, 12, 5)) * rng.uniform(0.3, 1, size=(90, 1, 5)) * scale
+    test[np.arange(90), :, tests] *= 0.5
+    codes = rng.normal(size=(400, 5)) * scale
+    result = dlib_factor_vae(train, labels, test, tests, codes.std(axis=0, ddof=1))
+    expected = plain_dlib_factor_vae(train, labels, test, tests, codes)
+    assert [result.train, result.score] == pytest.approx(expected, abs=1e-12)
+    assert result.active_codes == (0, 1, 2, 4)
+    assert "1 of 5 codes have a standard deviation of 0 or below 0.05 and cannot vote: 3" in result.degenerate
+    assert result.votes.sum() == 150
+    assert result.test_votes.sum() == 90
+    arrays = {"group_codes": train, "group_labels": labels, "codes": codes}
+    arrays |= {"test_group_codes": test, "test_group_labels": tests}
+    assert score_arrays(arrays, ["dlib_factor_vae"])["dlib_factor_vae"].score == pytest.approx(expected[1], abs=1e-12)
+
+
+def test_dlib_protocol_holds_out_the_last_third() -> None:
+    groups, labels = factor_groups((4, 5, 6), votes=90)
+    result = score_arrays({"group_codes": groups, "group_labels": labels}, ["dlib_factor_vae"])["dlib_factor_vae"]
+    assert result.score == 1.0
+    assert "fitted to the first 60 groups; the other 30 are held out" in result.notes
+
+
+def test_dlib_protocol_of_degenerate_input() -> None:
+    groups, labels = factor_groups((4, 5, 6))
+    none = dlib_factor_vae(groups, labels, groups, labels, np.full(3, 0.01))
+    assert none.score == none.train == 0.0
+    assert "no code can vote: the score is 0" in none.degenerate
+    # A code that got no vote stands for the first label, as in the released code.
+    unseen = dlib_factor_vae(pairs((1, 2)), [0], pairs((2, 1), (1, 2)), [0, 1], np.ones(2))
+    assert unseen.score == 0.5
+    assert "no group has the label 1" in unseen.degenerate
+    with pytest.raises(ValueError, match="min_std must be 0 or more"):
+        dlib_factor_vae(groups, labels, groups, labels, np.ones(3), min_std=-1)
+    with pytest.raises(ValueError, match="same number of codes"):
+        dlib_factor_vae(groups, labels, groups[:, :, :2], labels, np.ones(3))
+
+
+def test_strict_reference_gives_every_vote_to_the_dead_code() -> None:
+    groups, labels = factor_groups((4, 5, 6))
+    with_dead = np.concatenate([groups, np.full((60, 50, 2), 0.1)], axis=2)
+    spread = population_std(with_dead.reshape(-1, 5))
+    released = np.full((5, 3), 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for group, label in zip(with_dead, labels, strict=True):
+            released[np.argmin(np.std(group / spread, axis=0)), label] += 1
+    strict = factor_vae(with_dead, labels, spread, strict_reference=True)
+    assert strict.votes.tolist() == released.tolist()
+    assert strict.score == strict.revised == strict.score_as_released == pytest.approx(1 / 3)
+    assert strict.decisions == (None, None, None, 0, None)
+    assert "code 3 gets every vote, as in the released code: strict_reference" in strict.degenerate
+    assert factor_vae(groups, labels, spread[:3], strict_reference=True).score == 1.0
+    arrays = {"group_codes": with_dead, "group_labels": labels}
+    both = score_arrays(arrays, ["factor_vae", "factor_vae_revised"], strict_reference=True)
+    assert [result.score for result in both.values()] == pytest.approx([1 / 3, 1 / 3])

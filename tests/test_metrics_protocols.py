@@ -13,14 +13,8 @@ from common.errors import UserError
 from data_gen.dataset import ArrayDataset
 from data_gen.factors import Factor, FactorSpace
 from metrics import registry
-from metrics.protocols import (
-    FactorVaeProtocol,
-    IbganFactorVaeProtocol,
-    draw_groups,
-    encode_images,
-    encode_samples,
-    generator,
-)
+from metrics.encoding import encode_images, encode_samples
+from metrics.protocols import FactorVaeProtocol, IbganFactorVaeProtocol, draw_groups, generator
 
 SIZES = (1, 3, 6, 5, 8)
 

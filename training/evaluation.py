@@ -10,7 +10,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import write_text
-from metrics.registry import evaluate, get
+from metrics.registry import draw_samples, evaluate
 from models.base import DisentanglementModel
 from training.experiment import Experiment, compiled_encoder
 from training.options import EvaluationOptions
@@ -47,8 +47,8 @@ class Evaluator:
                 f"experiment.best_metric is {best_metric!r}, which is not one of evaluation.metrics = "
                 f"{options.metrics}; add it there, or set experiment.best_metric = None"
             )
-        for name in options.metrics:
-            get(name).protocols[options.preset].draw(self._dataset, options.seed)
+        if options.metrics:
+            draw_samples(self._dataset, options.metrics, options.preset, options.seed)
 
     def scores(self, preset: str, progress: Callable[[int, int], None] | None = None) -> Scores:
         """Metric id to its result, as plain data.
