@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 
 def _temporary_sibling(path: Path) -> Path:
@@ -89,7 +89,8 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     digest = hashlib.sha256()
-    with open(path, "rb") as handle:
+    # Paths of other than local files bring their own way to open them.
+    with path.open("rb") if isinstance(path, PurePath) and hasattr(path, "open") else open(path, "rb") as handle:
         while block := handle.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

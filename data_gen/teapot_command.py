@@ -69,29 +69,18 @@ def run(arguments: list[str] | None = None) -> None:
     """
     flags = _parser().parse_args(arguments)
     _check(flags)
-    recipe = Recipe(
-        variant=variant_named(flags.variant),
-        image_size=flags.image_size,
-        num_train=flags.num_train,
-        num_groups=flags.num_groups,
-        limit=flags.limit,
-        seed=flags.seed,
-        samples=flags.samples,
-        mesh=flags.mesh,
-        fineness=flags.fineness,
-        up=flags.up,
-    )
+    recipe = recipe_of(flags)
     data_dir = flags.data_dir or default_data_dir()
     folder = set_folder(recipe, data_dir, flags.format)
     if flags.preview is not None:
         name, reason = teapot_renderer.choose_backend(flags.backend)
         backend = teapot_renderer.backend_version(name)
-        _tell(recipe, backend, reason)
+        tell(recipe, backend, reason)
         write_preview(recipe, backend, flags.preview)
         say(f"preview in {flags.preview}; nothing else was written")
         return
-    backend, reason = _backend(flags.backend, recipe, folder, flags.overwrite)
-    _tell(recipe, backend, reason)
+    backend, reason = backend_for(flags.backend, recipe, folder, flags.overwrite)
+    tell(recipe, backend, reason)
     plan = tfrecord_plan(recipe, backend, flags.workers, flags.shards)
     record = npz_plan(recipe, backend, flags.npz_dtype) if flags.format == "npz" else plan.record()
     if flags.overwrite or not folder.exists():
@@ -113,10 +102,19 @@ def _parser() -> CommandParser:
         limit="keep the first so many training images, and so many groups; the latents stay those of the whole set",
         shards="one for every 10,000 images",
     )
+    add_recipe_flags(parser)
     add = parser.add_argument
-    add("--variant", default="uniform_light", help=f"{', '.join(VARIANTS)} (default: uniform_light)")
     add("--format", default="tfrecord", help="tfrecord, or npz for the layout of the published files")
     add("--npz_dtype", help="uint8, or float64 for values from 0 to 1 as published, 8 times larger (default: uint8)")
+    add("--workers", type=int, help="how many cores draw (default: all)")
+    add("--preview", type=Path, metavar="PICTURE", help="draw a sheet of images and of what each latent does, only")
+    return parser
+
+
+def add_recipe_flags(parser: CommandParser) -> None:
+    """Adds the flags that say what is drawn, all but `--limit`."""
+    add = parser.add_argument
+    add("--variant", default="uniform_light", help=f"{', '.join(VARIANTS)} (default: uniform_light)")
     add("--backend", default="auto", help="auto, opendr or fast, see below (default: auto)")
     add("--samples", type=int, default=16, help="samples in a pixel, a square number (default: 16)")
     add("--image_size", type=int, default=64, help="height and width in pixels (default: 64)")
@@ -126,9 +124,26 @@ def _parser() -> CommandParser:
     add("--mesh", default=UTAH, help="utah, or a mesh file: .obj, .bpt or teapotModel.pkl (default: utah)")
     add("--fineness", type=int, default=10, help="how finely the patches of utah or a .bpt are cut (default: 10)")
     add("--up", default="z", help="which axis of an .obj points up, z or y (default: z)")
-    add("--workers", type=int, help="how many cores draw (default: all)")
-    add("--preview", type=Path, metavar="PICTURE", help="draw a sheet of images and of what each latent does, only")
-    return parser
+
+
+def recipe_of(flags: Any) -> Recipe:
+    """What is drawn; `UserError` for values out of their ranges.
+
+    Args:
+        flags: those of `add_recipe_flags`, and `limit`.
+    """
+    return Recipe(
+        variant=variant_named(flags.variant),
+        image_size=flags.image_size,
+        num_train=flags.num_train,
+        num_groups=flags.num_groups,
+        limit=flags.limit,
+        seed=flags.seed,
+        samples=flags.samples,
+        mesh=flags.mesh,
+        fineness=flags.fineness,
+        up=flags.up,
+    )
 
 
 def _check(flags: Any) -> None:
@@ -151,8 +166,21 @@ def _check(flags: Any) -> None:
         raise UserError(f"--preview {flags.preview}: its ending stands for no picture; give a name like sheet.png")
 
 
-def _backend(asked: str, recipe: Recipe, folder: Path, overwrite: bool) -> tuple[str, str]:
-    """The label of the back-end that draws, and why this one; `UserError` if it is not to be had."""
+def backend_for(asked: str, recipe: Recipe, folder: Path, overwrite: bool) -> tuple[str, str]:
+    """Which back-end draws.
+
+    Args:
+        asked: the name of a back-end; `auto` is the one that has drawn what is there, or has begun to.
+        recipe: what is drawn.
+        folder: where the set stands, or will.
+        overwrite: whether what stands there will be replaced.
+
+    Returns:
+        the label of the back-end, and why this one.
+
+    Raises:
+        UserError: if it is not to be had.
+    """
     if asked == "auto":
         whole = None if overwrite else recorded_backend(recipe, folder / CHECKSUMS)
         if whole is not None:
@@ -175,7 +203,14 @@ def _resumed(backend: str, folder: Path) -> tuple[str, str]:
     return teapot_renderer.backend_version(name), "it has begun this set"
 
 
-def _tell(recipe: Recipe, backend: str, reason: str) -> None:
+def tell(recipe: Recipe, backend: str, reason: str) -> None:
+    """Says what is drawn, and by which back-end.
+
+    Args:
+        recipe: what is drawn.
+        backend: the label of a back-end.
+        reason: why this one.
+    """
     mesh = recipe.loaded_mesh
     stand_in = "; a stand-in: the published mesh is not public" if recipe.mesh == UTAH else ""
     size = f"{recipe.image_size}x{recipe.image_size}"

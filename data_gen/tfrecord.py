@@ -175,8 +175,8 @@ def write_dataset(plan: Plan, data_dir: Path, overwrite: bool = False) -> Path:
         done = finished_files(record, path)
         keep_only(path, {*done, PROGRESS} if done else set())
         _write_shards(plan, path, done)
-        with _tensorflow_disk_errors(path):
-            _write_info(plan, path, done)
+        with tensorflow_disk_errors(path):
+            write_info(plan, path, done)
         for name in ("dataset_info.json", "features.json"):
             done[name] = {"sha256": sha256_of(path / name)}
         write_record(path / CHECKSUMS, record, done)
@@ -198,7 +198,7 @@ def _write_shards(plan: Plan, path: Path, done: Files) -> None:
     for split, shard in missing:
         start, stop = split.bounds(shard)
         name = plan.file_name(split, shard)
-        with _tensorflow_disk_errors(path / name), atomic_file(path / name) as temporary:
+        with tensorflow_disk_errors(path / name), atomic_file(path / name) as temporary:
             size = _write_shard(temporary, plan.features, itertools.islice(examples, stop - start))
             checksum = sha256_of(temporary)
         done[name] = {"sha256": checksum, "examples": stop - start, "example_bytes": size}
@@ -234,7 +234,7 @@ def _write_shard(path: Path, features: Mapping[str, Feature], examples: Iterator
 
 
 @contextlib.contextmanager
-def _tensorflow_disk_errors(path: Path) -> Iterator[None]:
+def tensorflow_disk_errors(path: Path) -> Iterator[None]:
     """Turns TensorFlow's own errors about files into those of the operating system."""
     import tensorflow as tf
 
@@ -266,7 +266,14 @@ def _serialized(features: Mapping[str, Feature], example: Example, message: Any)
     return data
 
 
-def _write_info(plan: Plan, path: Path, done: Files) -> None:
+def write_info(plan: Plan, path: Path, done: Files) -> None:
+    """Writes what TFDS wants to know of a set: `dataset_info.json` and `features.json`.
+
+    Args:
+        plan: what was written.
+        path: where the shards are.
+        done: of each shard the number of `examples`, and their `example_bytes`.
+    """
     import tensorflow_datasets as tfds
 
     splits = []
@@ -276,7 +283,7 @@ def _write_info(plan: Plan, path: Path, done: Files) -> None:
         splits.append(tfds.core.SplitInfo(name=split.name, shard_lengths=lengths, num_bytes=size))
     tfds.folder_dataset.write_metadata(
         data_dir=path,
-        features=tfds.features.FeaturesDict({key: _connector(feature) for key, feature in plan.features.items()}),
+        features=tfds.features.FeaturesDict({key: connector(feature) for key, feature in plan.features.items()}),
         split_infos=splits,
         version=plan.version,
         check_data=False,
@@ -285,7 +292,8 @@ def _write_info(plan: Plan, path: Path, done: Files) -> None:
     )
 
 
-def _connector(feature: Feature) -> Any:
+def connector(feature: Feature) -> Any:
+    """What TFDS calls a feature: a `tfds.features.FeatureConnector`."""
     import tensorflow_datasets as tfds
 
     if feature.kind == "image":

@@ -175,7 +175,7 @@ def test_whatever_a_stopped_run_left_the_result_is_the_same(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
     first = small_plan(contents="other") if trouble == "other plan" else small_plan()
-    _stopped(monkeypatch, "_write_info", tmp_path, first)
+    _stopped(monkeypatch, "write_info", tmp_path, first)
     working = tmp_path / "small" / ".1.2.3.partial"
     shard = working / first.file_name(first.splits[0], 2)
     if trouble == "shard changed":
