@@ -68,6 +68,7 @@ _FRAME_BYTES = 16
 _TEACHING = """The set is that of python -m data_gen.teapot, byte for byte; its --help says what the latents are.
 On one machine that command is the better choice: it is faster, shows how far it is, and goes on
 where it was stopped. A Beam run that was stopped begins anew (and leaves nothing that looks whole).
+DirectRunner keeps the whole set in memory, some 30 kB an image.
 
 what a cluster needs:
   DATA_DIR reached by all workers under the same name: a shared file system, or an address such as
@@ -373,6 +374,8 @@ class _Pipeline:
             try:
                 builder.download_and_prepare(download_dir=empty, download_config=config)
             except Exception as error:
+                if str(error).startswith(KeyboardInterrupt.__name__):
+                    raise KeyboardInterrupt from None
                 complaint = _complaint(error)
                 if complaint is None:
                     raise

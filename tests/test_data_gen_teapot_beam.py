@@ -288,6 +288,17 @@ def test_what_workers_complain_about_is_one_line(mode: str, tmp_path: Path, monk
     assert not list(tmp_path.rglob("*.tfrecord*"))
 
 
+@needs_beam
+def test_an_interruption_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(job: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(teapot_beam, "_plan_of", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_with_beam(tiny(), "fast 1", tmp_path)
+    assert not list(tmp_path.rglob("*.tfrecord*"))
+
+
 def test_complaints_are_found_in_traces() -> None:
     def found(error: Exception) -> str | None:
         return teapot_beam._complaint(error)
