@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-development setup-benchmarks opendr quickstart test lint results-ibgan benchmarks clean
+.PHONY: help setup setup-development setup-benchmarks opendr quickstart test lint results-ibgan benchmarks benchmarks-metrics clean
 
 PY := .venv/bin/python
 # One test process for each core, but no more than 8, nor than there is memory for (TensorFlow takes its gigabyte).
@@ -27,7 +27,7 @@ export PIP_USER := 0
 help:
 	@echo 'make TARGET [PYTHON=/path/to/python3.11] [SPOUT_GPU=0|1] [SPOUT_OPENDR=0|1] [WORKERS=n]'
 	@echo
-	@sed -n 's/^## \([a-z-]*\): /\1|/p' Makefile | while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^## \([a-z-]*\): /\1|/p' Makefile | while IFS='|' read -r name text; do printf '  %-18s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo 'PYTHON     the interpreter for .venv: 3.10, 3.11 or 3.12 (default: the first one found)'
 	@echo 'SPOUT_GPU  1 installs the CUDA libraries, 0 does not (default: 1 where there is an NVIDIA GPU)'
@@ -74,6 +74,10 @@ results-ibgan: setup
 benchmarks: setup-benchmarks
 	@$(PY) -m benchmarks.ibgan_vs_pytorch
 	@$(PY) -m benchmarks.render
+
+## benchmarks-metrics: time the metrics beside plain scikit-learn, and compare the values (half an hour)
+benchmarks-metrics: setup
+	@$(PY) -m benchmarks.metrics
 
 ## clean: remove .venv and caches; data/ and runs/ stay
 clean:

@@ -1,6 +1,6 @@
 """Times every metric beside a plain re-implementation of the usual method, in turns, and checks that the values agree.
 
-  make benchmarks-metrics                              installs scikit-learn into .venv, then runs this
+  make benchmarks-metrics                              sets .venv up, then runs this
   python -m benchmarks.metrics                         once scikit-learn is there: all metrics (an hour)
   python -m benchmarks.metrics --metrics=mig,dhsic     some of them
   python -m benchmarks.metrics --suite                 only what the complete suite takes (minutes)

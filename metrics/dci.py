@@ -193,8 +193,8 @@ def dci_random_forest_cv(
 
     The depth with the best mean R^2 on three held-out parts of the rows as they come (scikit-learn's grid search; parts
     weighted by their size, its default then) is fitted to all rows. The informativeness is that mean. For all depths of
-    a fold the same bootstrap samples serve, as with a seed in scikit-learn; without one each depth draws its own, so that
-    among nearly equal depths chance decides a little more.
+    a fold the same bootstrap samples serve, as with a seed in scikit-learn; without one each depth draws its own, and
+    chance decides a little more among nearly equal depths.
 
     Args:
         depths: the depths to choose from. Default: 2 to 15.

@@ -51,6 +51,8 @@ def run(variant: Variant, codes: Any, levels: Any, **options: Any) -> DciResult:
     if variant in BOOSTED:
         first = 2 * len(codes) // 3
         return variant(codes[:first], levels[:first], codes[first:], levels[first:], **options)
+    if variant is dci_random_forest_cv:
+        options = {"depths": (2, 3, 6), **options}
     return variant(codes, levels.astype(float), **options)
 
 
