@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.turns import Runner, Turn, choose_cores, measure, processor, spread, summarize, table
+from common.cores import available_cores
 from common.errors import UserError, run_command
 from data_gen.teapot_latents import VARIANTS
 from teapot_renderer import Scenes, choose_backend, render, render_blocks
 from teapot_renderer.bezier import teapot
-from teapot_renderer.rendering import available_cores
 
 SIZE = 64
 SAMPLES = (16, 1)

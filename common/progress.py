@@ -46,3 +46,11 @@ def _with_lines(items: Iterable[Item], description: str, total: int | None, unit
             left = f", {datetime.timedelta(seconds=round((total - done) / rate))} left" if total and rate else ""
             say(f"{description}: {done:,}{of_all} {unit}, {rate:,.1f} a second{left}")
         yield item
+
+
+def encoding_line(done: int, total: int) -> None:
+    """Shows on a terminal how many images are encoded, as the metrics tell it batch by batch."""
+    if sys.stderr.isatty():
+        end = "\n" if done >= total else ""
+        sys.stderr.write(f"\rencoding images: {done:,} of {total:,}{end}")
+        sys.stderr.flush()

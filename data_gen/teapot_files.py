@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.cores import available_cores
 from common.files import sha256_of
 from common.progress import progress
 from data_gen.folders import (
@@ -31,7 +32,6 @@ from data_gen.png import encode_png
 from data_gen.teapot_latents import GROUP_SIZE, Floats
 from data_gen.teapot_recipe import Recipe, provenance
 from data_gen.tfrecord import Example, Feature, Plan, Split
-from teapot_renderer.rendering import available_cores
 
 VERSION = "1.0.0"
 HOMEPAGE = "https://github.com/fjxmlzn/InfoGAN-CR"

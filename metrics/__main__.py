@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from common.arguments import CommandParser
 from common.errors import UserError, run_command
 from common.output import answer, say
+from common.progress import encoding_line
 from metrics import registry
 from metrics.files import read_arrays
 from metrics.generation_catalogue import ENTRIES
@@ -179,17 +179,10 @@ def _of_encoder(
     ids = registry.possible_on(dataset, options.preset) if chosen is None else chosen
     encode = load_encoder(options.encoder, dataset.image_shape, options.encoder_output)
     results = registry.evaluate(
-        dataset, encode, ids, options.preset, options.seed, options.batch, _show_progress, options.strict_reference
+        dataset, encode, ids, options.preset, options.seed, options.batch, encoding_line, options.strict_reference
     )
     about = {"encoder": str(options.encoder), "data": dataset.name, "data_source": dataset.source}
     return results, about
-
-
-def _show_progress(done: int, total: int) -> None:
-    """Shows on a terminal how many images are encoded."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\rencoding images: {done:,} of {total:,}" + ("\n" if done >= total else ""))
-        sys.stderr.flush()
 
 
 def _possible(arrays: dict[str, np.ndarray], preset: str) -> list[str]:

@@ -18,6 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 import numpy as np
 from numpy.typing import NDArray
 
+from common.cores import available_cores
 from common.errors import UserError, near_matches
 from teapot_renderer.mesh import Mesh
 from teapot_renderer.opendr_import import INSTALL, opendr_problem
@@ -144,11 +145,6 @@ def render_blocks(
     if count < 1:
         raise ValueError(f"workers is {count}; give at least 1")
     return _drawn(mesh, blocks, size, backend, side, count)
-
-
-def available_cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def samples_per_side(size: int, samples: int) -> int:

@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 import tensorflow as tf
 
-from training.runtime import Runtime, available_cores
+from common.cores import available_cores
+from training.runtime import Runtime
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "gin-config", "tensorflow-datasets", "scipy", "absl-py")
 

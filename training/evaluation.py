@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -84,14 +83,6 @@ class Evaluator:
         scores = self.scores(preset, progress)
         write_text(path, json.dumps({**identity, "preset": preset, "scores": scores}, indent=2) + "\n")
         return scores
-
-
-def encoding_line(done: int, total: int) -> None:
-    """Shows on a terminal how many images are encoded."""
-    if sys.stderr.isatty():
-        end = "\n" if done >= total else ""
-        sys.stderr.write(f"\rencoding images: {done:,} of {total:,}{end}")
-        sys.stderr.flush()
 
 
 def score_values(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

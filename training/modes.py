@@ -12,13 +12,13 @@ import tensorflow as tf
 from common.errors import UserError
 from common.files import atomic_file, atomic_folder
 from common.output import answer, say
-from common.progress import progress
+from common.progress import encoding_line, progress
 from models.noise import Noise
 from training import pictures
 from training.benchmark import measure
 from training.checkpoints import Checkpoints
 from training.configuration import load, resolved
-from training.evaluation import Evaluator, encoding_line
+from training.evaluation import Evaluator
 from training.experiment import Experiment, build, build_model, image_shape_of
 from training.options import Configuration
 from training.run_folder import RunFolder

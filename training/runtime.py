@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
+from common.cores import available_cores
 from common.errors import UserError
 from training.options import ExperimentOptions
 
@@ -72,11 +73,6 @@ def prepare(options: ExperimentOptions) -> Runtime:
         inter_op_threads=tf.config.threading.get_inter_op_parallelism_threads(),
         intra_op_threads=tf.config.threading.get_intra_op_parallelism_threads(),
     )
-
-
-def available_cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _try(setting: Callable[[], None]) -> None:

@@ -16,11 +16,12 @@ from common.errors import UserError
 from common.files import write_text
 from common.locks import locked
 from common.output import answer, say
+from common.progress import encoding_line
 from training import pictures
 from training.checkpoints import Checkpoints
 from training.configuration import flatten, resolved
 from training.environment import describe_environment
-from training.evaluation import Evaluator, Scores, encoding_line, score_values
+from training.evaluation import Evaluator, Scores, score_values
 from training.experiment import Experiment, build
 from training.loop import NotFinite
 from training.options import Configuration
