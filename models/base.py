@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -104,6 +104,19 @@ class DisentanglementModel(keras.Model, abc.ABC):
     @abc.abstractmethod
     def encode(self, images: tf.Tensor) -> tf.Tensor:
         """The representation `[batch, code]` of images in [0, 1] that the paper's metrics use; deterministic."""
+
+    @property
+    def representations(self) -> dict[str, Callable[[tf.Tensor], tf.Tensor]]:
+        """The representations of images that can be measured, by name; the first is the one that `encode` gives."""
+        return {"codes": self.encode}
+
+    @property
+    def snapshots(self) -> dict[str, int]:
+        """States on the way that have a name of their own: name to the number of steps after which they are there.
+
+        The training loop saves each as a checkpoint of that name, and scores it.
+        """
+        return {}
 
     def sample_latents(self, batch: int, noise: Noise) -> tf.Tensor:
         """Latents `[batch, latent_space.size]` as in training."""

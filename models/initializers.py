@@ -9,7 +9,10 @@ from typing import Literal, get_args
 
 import keras
 
-Scheme = Literal["normal", "xavier", "kaiming", "orthogonal", "pytorch"]
+Scheme = Literal["normal", "xavier", "kaiming", "orthogonal", "pytorch", "dcgan_tensorflow", "dcgan_pytorch"]
+LayerKind = Literal["dense", "convolution", "deconvolution"]
+
+_DCGAN_DEVIATION = 0.02
 
 
 @dataclass(frozen=True)
@@ -18,35 +21,53 @@ class WeightInitialization:
 
     Args:
         scheme: `normal` is N(0, 0.02); `xavier`, `kaiming` are the normal forms with PyTorch's fans; `orthogonal` has
-            gain 1; `pytorch` is U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for weight and bias, PyTorch's default. All
-            but the last set biases to 0.
+            gain 1; `pytorch` is U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for weight and bias, PyTorch's default; with
+            `dcgan_tensorflow` convolutions are N(0, 0.02) cut off at two deviations, all others N(0, 0.02); with
+            `dcgan_pytorch` convolutions and transposed ones are N(0, 0.02), linear layers and all biases PyTorch's
+            default. Schemes other than the two of PyTorch set biases to 0.
         seed: the run's seed; each layer derives its own from its name.
+        gamma_deviation: batch normalization's scales start from N(1, gamma_deviation); 0: from 1.
     """
 
     scheme: Scheme = "normal"
     seed: int = 0
+    gamma_deviation: float = 0.0
 
     def __post_init__(self) -> None:
         if self.scheme not in get_args(Scheme):
             raise ValueError(f"weight initialization is {self.scheme!r}; allowed: {', '.join(get_args(Scheme))}")
+        if self.gamma_deviation < 0:
+            raise ValueError(f"gamma_deviation is {self.gamma_deviation}; allowed: 0 or more")
 
-    def layer_arguments(self, name: str, fan_in: int, fan_out: int, use_bias: bool = True) -> dict:
+    def layer_arguments(
+        self, name: str, fan_in: int, fan_out: int, use_bias: bool = True, kind: LayerKind = "dense"
+    ) -> dict[str, keras.initializers.Initializer]:
         """The initializer arguments of a Keras layer.
 
         Args:
             name: the layer's name, unique in the model.
             fan_in, fan_out: fans as PyTorch counts them (a transposed convolution's fan_in is out * k * k).
             use_bias: whether the layer has a bias.
+            kind: of the layer; only the schemes of DCGAN tell them apart.
 
         Returns:
             `kernel_initializer` and, with a bias, `bias_initializer`.
         """
-        arguments = {"kernel_initializer": self._kernel(name, fan_in, fan_out)}
+        arguments = {"kernel_initializer": self._kernel(name, fan_in, fan_out, kind)}
         if use_bias:
             arguments["bias_initializer"] = (
-                self._uniform(name + "/bias", fan_in) if self.scheme == "pytorch" else keras.initializers.Zeros()
+                self._uniform(name + "/bias", fan_in)
+                if self.scheme in ("pytorch", "dcgan_pytorch")
+                else keras.initializers.Zeros()
             )
         return arguments
+
+    def gamma_arguments(self, name: str) -> dict[str, keras.initializers.Initializer]:
+        """The initializer arguments of a batch normalization; none if its scales start from 1."""
+        if not self.gamma_deviation:
+            return {}
+        seed = self._layer_seed(name)
+        return {"gamma_initializer": keras.initializers.RandomNormal(1.0, self.gamma_deviation, seed=seed)}
 
     def _layer_seed(self, name: str) -> int:
         return zlib.crc32(f"{self.seed}/{name}".encode()) & 0x7FFFFFFF
@@ -55,14 +76,18 @@ class WeightInitialization:
         bound = 1.0 / math.sqrt(fan_in)
         return keras.initializers.RandomUniform(-bound, bound, seed=self._layer_seed(name))
 
-    def _kernel(self, name: str, fan_in: int, fan_out: int) -> keras.initializers.Initializer:
-        if self.scheme == "pytorch":
+    def _kernel(self, name: str, fan_in: int, fan_out: int, kind: LayerKind) -> keras.initializers.Initializer:
+        if self.scheme == "pytorch" or (self.scheme == "dcgan_pytorch" and kind == "dense"):
             return self._uniform(name, fan_in)
         seed = self._layer_seed(name)
         if self.scheme == "orthogonal":
             return keras.initializers.Orthogonal(gain=1.0, seed=seed)
+        if self.scheme == "dcgan_tensorflow" and kind == "convolution":
+            return keras.initializers.TruncatedNormal(0.0, _DCGAN_DEVIATION, seed=seed)
         deviation = {
             "normal": 0.02,
+            "dcgan_tensorflow": _DCGAN_DEVIATION,
+            "dcgan_pytorch": _DCGAN_DEVIATION,
             "xavier": math.sqrt(2.0 / (fan_in + fan_out)),
             "kaiming": math.sqrt(2.0 / fan_in),
         }[self.scheme]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ import tensorflow as tf
 from models.distribution import replica_count
 
 _FREE_BATCH_STATISTICS: contextvars.ContextVar[bool] = contextvars.ContextVar("free_batch_statistics", default=False)
+_DEFERRED: contextvars.ContextVar[list[BatchStatistics] | None] = contextvars.ContextVar("deferred", default=None)
 _FEW_CHANNELS = 4
 _BLOCKS = 64
 
@@ -30,41 +32,100 @@ def batch_statistics() -> Iterator[None]:
         _FREE_BATCH_STATISTICS.reset(token)
 
 
+@dataclass(frozen=True)
+class BatchStatistics:
+    """What one pass of batch normalization in training has found, not yet in the moving statistics.
+
+    Args:
+        layer: the layer.
+        mean, variance: `[channels]`, as its moving statistics take them in.
+    """
+
+    layer: BatchNormalization
+    mean: tf.Tensor
+    variance: tf.Tensor
+
+    def apply(self) -> None:
+        """Moves the layer's moving statistics once."""
+        momentum = self.layer.momentum
+        for moving, batch in ((self.layer.moving_mean, self.mean), (self.layer.moving_variance, self.variance)):
+            moving.assign(moving * momentum + tf.stop_gradient(batch) * (1.0 - momentum))
+
+
+@contextlib.contextmanager
+def deferred_moving_statistics() -> Iterator[list[BatchStatistics]]:
+    """Within this context passes in training leave the moving statistics alone and note down what would move them.
+
+    One pass can then stand for several of a reference whose updates see the same batch: apply its notes as often, and
+    in the order, in which the reference would have moved them.
+
+    Yields:
+        the notes of all passes so far, in their order.
+    """
+    notes: list[BatchStatistics] = []
+    token = _DEFERRED.set(notes)
+    try:
+        yield notes
+    finally:
+        _DEFERRED.reset(token)
+
+
 @keras.saving.register_keras_serializable(package="spout")
 class BatchNormalization(keras.layers.BatchNormalization):
     """Batch normalization over the last axis, by TensorFlow's fused kernel, synchronized over replicas.
 
     Keras 3 composes the training pass of moments and arithmetic, which is several times slower on a CPU. On one
     replica this layer calls `FusedBatchNormV3`; on several it falls back to Keras' synchronized moments, so that a
-    global batch gives the same numbers however it is split. The moving variance is the biased one, as in Keras
-    (PyTorch keeps the unbiased one; only inference sees the difference).
+    global batch gives the same numbers however it is split.
 
     Args:
         momentum: decay of the moving statistics, default 0.9 (PyTorch's momentum 0.1).
         epsilon: added to the variance, default 1e-5 (PyTorch's default).
+        unbiased: whether the moving variance is Bessel's unbiased one, as in PyTorch and in TensorFlow 1's fused
+            kernel; default False, the biased one as in Keras. Only inference sees the difference.
         **kwargs: as in `keras.layers.BatchNormalization`.
     """
 
-    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, **kwargs: Any) -> None:
+    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, unbiased: bool = False, **kwargs: Any) -> None:
         kwargs.setdefault("synchronized", True)
         super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
+        self.unbiased = unbiased
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "unbiased": self.unbiased}
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
         free = _FREE_BATCH_STATISTICS.get()
         if not (training or free):
             return super().call(inputs, training=False, mask=mask)
+        count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
         if replica_count() > 1 and not free:
-            return super().call(inputs, training=True, mask=mask)
-        outputs, mean, variance = _normalize(
-            inputs, tf.cast(self.gamma, tf.float32), tf.cast(self.beta, tf.float32), self.epsilon
-        )
-        if not free:
-            count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
-            # The kernel returns Bessel's unbiased variance; Keras keeps the biased one.
+            outputs, mean, variance = self._synchronized(inputs)
+            count *= replica_count()
+        else:
+            outputs, mean, variance = _normalize(
+                inputs, tf.cast(self.gamma, tf.float32), tf.cast(self.beta, tf.float32), self.epsilon
+            )
+            # The kernel returns Bessel's unbiased variance.
             variance *= (count - 1.0) / count
-            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign(moving * self.momentum + tf.stop_gradient(batch) * (1.0 - self.momentum))
+        if not free:
+            found = BatchStatistics(self, mean, variance * (count / (count - 1.0)) if self.unbiased else variance)
+            notes = _DEFERRED.get()
+            if notes is None:
+                found.apply()
+            else:
+                notes.append(found)
         return outputs
+
+    def _synchronized(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Outputs, means and biased variances over the batches of all replicas."""
+        axes = list(range(inputs.shape.rank - 1))
+        values = tf.cast(inputs, tf.float32)
+        mean, variance = keras.ops.moments(values, axes, synchronized=True)
+        outputs = keras.ops.batch_normalization(
+            values, mean, variance, -1, offset=self.beta, scale=self.gamma, epsilon=self.epsilon
+        )
+        return tf.cast(outputs, inputs.dtype), mean, variance
 
 
 @keras.saving.register_keras_serializable(package="spout")

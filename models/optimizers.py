@@ -96,6 +96,32 @@ class _TorchRMSprop(keras.optimizers.Optimizer):
         return {**super().get_config(), "rho": self.rho, "momentum": self.momentum, "epsilon": self.epsilon}
 
 
+class _FusedAdam(keras.optimizers.Adam):
+    """Keras' Adam in one pass over each variable in place of a dozen: the same numbers up to rounding.
+
+    Epsilon is added to the root of the uncorrected second moment, as in TensorFlow and in the paper's section 2;
+    PyTorch adds it to the root of the corrected one, which differs by less than the float's last bits for 1e-8.
+    """
+
+    def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
+        index = self._get_variable_index(variable)
+        dtype = variable.dtype
+        step = tf.cast(self.iterations + 1, dtype)
+        beta_1, beta_2 = tf.cast(self.beta_1, dtype), tf.cast(self.beta_2, dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=_native(variable).handle,
+            m=_native(self._momentums[index]).handle,
+            v=_native(self._velocities[index]).handle,
+            beta1_power=tf.pow(beta_1, step),
+            beta2_power=tf.pow(beta_2, step),
+            lr=tf.cast(learning_rate, dtype),
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=tf.cast(self.epsilon, dtype),
+            grad=tf.cast(gradient, dtype),
+        )
+
+
 def _native(variable: keras.Variable | tf.Variable) -> tf.Variable:
     return variable.value if isinstance(variable, keras.Variable) else variable
 
@@ -106,8 +132,8 @@ class RMSprop(_CoupledWeightDecay, _TorchRMSprop):
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
-class Adam(_CoupledWeightDecay, keras.optimizers.Adam):
-    """Adam with coupled weight decay."""
+class Adam(_CoupledWeightDecay, _FusedAdam):
+    """Adam with coupled weight decay; see `_FusedAdam`."""
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)

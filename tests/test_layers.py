@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.layers import BatchNormalization, Conv2D, Conv2DTranspose, WholeMapConv2D, batch_statistics
+from models.layers import (
+    BatchNormalization,
+    Conv2D,
+    Conv2DTranspose,
+    WholeMapConv2D,
+    batch_statistics,
+    deferred_moving_statistics,
+)
 from training.runtime import mirrored_strategy
 
 Builder = Callable[[], keras.layers.Layer]
@@ -277,3 +284,28 @@ def test_saving(case: str, tmp_path: Path) -> None:
     loaded = keras.saving.load_model(tmp_path / "layer.keras")
     assert type(loaded.layers[1]) is type(ours)
     np.testing.assert_array_equal(loaded(inputs), model(inputs))
+
+
+def test_deferred_moving_statistics_move_as_often_as_they_are_applied() -> None:
+    deferred, plain = BatchNormalization(name="deferred"), BatchNormalization(name="plain")
+    first = tf.constant(np.random.default_rng(0).normal(3.0, 2.0, [16, 5]), tf.float32)
+    second = first * 0.5 - 1.0
+    with deferred_moving_statistics() as notes:
+        outputs = [deferred(first, training=True), deferred(second, training=True)]
+        assert np.array_equal(deferred.moving_mean.numpy(), np.zeros(5))
+    for note in (notes[0], notes[1], notes[0]):
+        note.apply()
+    expected = [plain(images, training=True) for images in (first, second, first)]
+    assert np.array_equal(outputs[0], expected[0])
+    assert np.array_equal(outputs[1], expected[1])
+    assert np.array_equal(deferred.moving_mean.numpy(), plain.moving_mean.numpy())
+    assert np.array_equal(deferred.moving_variance.numpy(), plain.moving_variance.numpy())
+
+
+def test_unbiased_moving_variance() -> None:
+    values = np.random.default_rng(0).normal(size=[4, 3]).astype(np.float32)
+    for unbiased in (False, True):
+        layer = BatchNormalization(momentum=0.0, unbiased=unbiased)
+        layer(tf.constant(values), training=True)
+        np.testing.assert_allclose(layer.moving_variance.numpy(), values.var(axis=0, ddof=int(unbiased)), rtol=1e-5)
+        assert BatchNormalization.from_config(layer.get_config()).unbiased is unbiased

@@ -119,6 +119,22 @@ def test_adam_by_hand() -> None:
     np.testing.assert_allclose(variable.numpy(), [0.9, -1.1], rtol=1e-5)
 
 
+def test_adam_equals_that_of_keras() -> None:
+    rng = np.random.default_rng(0)
+    ours = AdamOptions(learning_rate=0.01, beta_1=0.5, beta_2=0.9).build()
+    theirs = keras.optimizers.Adam(learning_rate=0.01, beta_1=0.5, beta_2=0.9, epsilon=1e-8)
+    start = rng.normal(size=[3, 4])
+    variables = [keras.Variable(start, dtype="float32") for _ in range(2)]
+    for optimizer, variable in zip((ours, theirs), variables, strict=True):
+        optimizer.build([variable])
+    for _ in range(5):
+        gradient = tf.constant(rng.normal(size=[3, 4]), tf.float32)
+        for optimizer, variable in zip((ours, theirs), variables, strict=True):
+            optimizer.apply([gradient], [variable])
+    np.testing.assert_allclose(variables[0].numpy(), variables[1].numpy(), rtol=1e-5)
+    assert not np.allclose(variables[0].numpy(), start)
+
+
 def test_adagrad_by_hand() -> None:
     optimizer = AdagradOptions(learning_rate=0.1).build()
     variable = keras.Variable([1.0])

@@ -6,13 +6,14 @@ All networks work on 64 x 64 images: the 8 x 8 maps and the 8 x 8 convolution ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import keras
 
-from models.initializers import WeightInitialization
-from models.layers import BatchNormalization, Conv2D, Conv2DTranspose, WholeMapConv2D
+from models.initializers import LayerKind, WeightInitialization
+from models.layers import WholeMapConv2D
+from models.networks.stack import Stack
 
 EncoderSize = Literal["small", "large"]
 ENCODER_WIDTHS: dict[str, tuple[int, ...]] = {"small": (32, 32), "large": (64, 64, 32)}
@@ -21,77 +22,32 @@ _MAP_SIZE = 8
 
 
 @dataclass
-class _Stack:
-    """A chain of layers under construction; every layer is named after the network and its place in it.
+class _Stack(Stack):
+    """A chain of layers under construction, with what only IB-GAN has.
 
     Args:
-        name: the network's name.
-        tensor: the output so far.
-        initialization: scheme of the weights.
-        slope: negative slope of the leaky ReLU; 0 is ReLU.
         broken_scope: reproduce the community code's initializer, which raises at the first convolution without a
             bias: everything after that layer keeps PyTorch's default.
     """
 
-    name: str
-    tensor: keras.KerasTensor
-    initialization: WeightInitialization
-    slope: float = 0.0
     broken_scope: bool = False
-    _count: int = field(default=0, init=False)
 
-    def _next(self, kind: str) -> str:
-        self._count += 1
-        return f"{self.name}_{kind}{self._count}"
-
-    def _arguments(self, name: str, fan_in: int, fan_out: int, use_bias: bool) -> dict:
-        arguments = self.initialization.layer_arguments(name, fan_in, fan_out, use_bias)
+    def _arguments(self, kind: LayerKind, fan_in: int, fan_out: int, use_bias: bool) -> dict[str, Any]:
+        arguments = super()._arguments(kind, fan_in, fan_out, use_bias)
         if self.broken_scope and not use_bias:
             self.initialization = WeightInitialization("pytorch", self.initialization.seed)
-        return {"name": name, "use_bias": use_bias, **arguments}
+        return arguments
 
     def normalize(self, slope: float | None = None) -> None:
         """Appends batch normalization and the activation."""
-        self.tensor = BatchNormalization(name=self._next("batch_norm"))(self.tensor)
+        self.batch_norm()
         self.activate(slope)
-
-    def activate(self, slope: float | None = None) -> None:
-        """Appends the activation."""
-        slope = self.slope if slope is None else slope
-        if slope:
-            self.tensor = keras.layers.LeakyReLU(negative_slope=slope)(self.tensor)
-        else:
-            self.tensor = keras.layers.ReLU()(self.tensor)
-
-    def dense(self, units: int, dtype: str | None = None) -> None:
-        """Appends a linear layer with bias."""
-        arguments = self._arguments(self._next("dense"), self.tensor.shape[-1], units, True)
-        self.tensor = keras.layers.Dense(units, dtype=dtype, **arguments)(self.tensor)
-
-    def convolve(self, filters: int, kernel: int, stride: int, use_bias: bool, dtype: str | None = None) -> None:
-        """Appends a 'same' convolution."""
-        channels = self.tensor.shape[-1]
-        arguments = self._arguments(self._next("conv"), channels * kernel * kernel, filters * kernel * kernel, use_bias)
-        layer = Conv2D(filters, kernel, stride, padding="same", dtype=dtype, **arguments)
-        self.tensor = layer(self.tensor)
 
     def collapse(self, filters: int) -> None:
         """Appends the 'valid' convolution that covers the whole map, without bias."""
-        channels, kernel = self.tensor.shape[-1], _MAP_SIZE
-        arguments = self._arguments(self._next("conv"), channels * kernel * kernel, filters * kernel * kernel, False)
-        self.tensor = WholeMapConv2D(filters, kernel, padding="valid", **arguments)(self.tensor)
-
-    def deconvolve(self, filters: int, kernel: int, stride: int, use_bias: bool) -> None:
-        """Appends a 'same' transposed convolution."""
-        channels = self.tensor.shape[-1]
-        arguments = self._arguments(
-            self._next("deconv"), filters * kernel * kernel, channels * kernel * kernel, use_bias
-        )
-        self.tensor = Conv2DTranspose(filters, kernel, stride, padding="same", **arguments)(self.tensor)
-
-    def model(self, inputs: keras.KerasTensor) -> keras.Model:
-        """Closes the chain."""
-        return keras.Model(inputs, self.tensor, name=self.name)
+        area = _MAP_SIZE * _MAP_SIZE
+        arguments = self._arguments("convolution", self.tensor.shape[-1] * area, filters * area, False)
+        self.tensor = WholeMapConv2D(filters, _MAP_SIZE, padding="valid", **arguments)(self.tensor)
 
 
 def build_encoder(
