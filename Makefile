@@ -72,7 +72,7 @@ results-ibgan: setup
 
 ## benchmarks: time our training steps beside PyTorch's (installs torch), and our renderer beside OpenDR (minutes)
 benchmarks: setup-benchmarks
-	@$(PY) -m benchmarks.ibgan_vs_pytorch
+	@$(PY) -m benchmarks.steps_vs_pytorch
 	@$(PY) -m benchmarks.render
 
 ## benchmarks-metrics: time the metrics beside plain scikit-learn, and compare the values (half an hour)

@@ -56,17 +56,19 @@ def busy_seconds(cores: Sequence[int]) -> float:
     return sum(sum(times[core]) - times[core].idle - getattr(times[core], "iowait", 0.0) for core in cores)
 
 
-def serve(connection: Connection, build: Build, cores: tuple[int, ...]) -> None:
+def serve(connection: Connection, build: Build, cores: tuple[int, ...], hide_gpu: bool = True) -> None:
     """The life of a contestant's process: builds, then runs the steps it is asked for and answers with a `Turn`.
 
     Args:
         connection: to the parent; takes a number of steps, 0 at the end.
         build: makes the runner.
         cores: the processor cores to stay on.
+        hide_gpu: compute on the processor even where there is a GPU.
     """
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    if hide_gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(len(cores))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.chdir(ROOT)
@@ -92,13 +94,14 @@ class Contestant:
         name: for messages.
         build: makes the runner.
         cores: the processor cores to stay on.
+        hide_gpu: compute on the processor even where there is a GPU.
     """
 
-    def __init__(self, name: str, build: Build, cores: tuple[int, ...]) -> None:
+    def __init__(self, name: str, build: Build, cores: tuple[int, ...], hide_gpu: bool = True) -> None:
         self.name = name
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
-        self._process = context.Process(target=serve, args=(other, build, cores), name=name, daemon=True)
+        self._process = context.Process(target=serve, args=(other, build, cores, hide_gpu), name=name, daemon=True)
         self._process.start()
         other.close()
         self._receive()
@@ -124,7 +127,12 @@ class Contestant:
 
 
 def measure(
-    builders: Mapping[str, Build], cores: tuple[int, ...], turns: int, steps: int | Mapping[str, int], what: str
+    builders: Mapping[str, Build],
+    cores: tuple[int, ...],
+    turns: int,
+    steps: int | Mapping[str, int],
+    what: str,
+    hide_gpu: bool = True,
 ) -> dict[str, list[Turn]]:
     """Lets the contestants take turns.
 
@@ -134,6 +142,7 @@ def measure(
         turns: how often each contestant runs.
         steps: of one turn, which are also the warm-up; or name to steps.
         what: is measured, for messages.
+        hide_gpu: compute on the processor even where there is a GPU.
 
     Returns:
         each contestant's turns, one for each round.
@@ -143,7 +152,7 @@ def measure(
     try:
         for name, build in builders.items():
             say(f"{what}: {name} builds and warms up")
-            contestants.append(Contestant(name, build, cores))
+            contestants.append(Contestant(name, build, cores, hide_gpu))
             contestants[-1].run(1)
             contestants[-1].run(count[name])
         taken: dict[str, list[Turn]] = {name: [] for name in builders}

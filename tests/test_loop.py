@@ -222,7 +222,7 @@ def test_the_best_checkpoint_is_the_first_with_the_highest_score(model: Disentan
     assert again.restore() == 4
     weights_at(model, 5)
     assert again.save_if_best(0.45) is False
-    assert again.restore_best() == 2
+    assert again.restore_named("best") == 2
     assert value(model) == 2.0
 
 

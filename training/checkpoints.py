@@ -1,4 +1,4 @@
-"""Checkpoints: the last few, and the best; restoring falls back to an older one if the newest is damaged."""
+"""Checkpoints: the last few, the best, and snapshots; restoring falls back to an older one if the newest is damaged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from common.errors import UserError
+from common.errors import UserError, near_matches
 from common.output import say
 from models.base import DisentanglementModel
 
@@ -16,7 +16,7 @@ class Checkpoints:
     """The checkpoints of one run.
 
     Args:
-        folder: where they are kept: `last/` and `best/` below it.
+        folder: where they are kept: `last/`, `best/` and one folder per snapshot below it.
         model: a configured model; its optimizers are saved too.
         keep: how many of the last ones are kept.
         state: further objects to save, by name.
@@ -28,10 +28,14 @@ class Checkpoints:
         optimizers = {f"optimizer_{name}": player.optimizer for name, player in model.players.items()}
         self._best_score = tf.Variable(float("-inf"), dtype=tf.float64)
         self._checkpoint = tf.train.Checkpoint(model=model, best_score=self._best_score, **optimizers, **(state or {}))
-        self._model = model
+        self._model, self._folder = model, folder
         self._saved_step: int | None = None
         self._last = tf.train.CheckpointManager(self._checkpoint, str(folder / "last"), max_to_keep=keep)
-        self._best = tf.train.CheckpointManager(self._checkpoint, str(folder / "best"), max_to_keep=1)
+        self._best = self._single("best")
+        self._snapshots = {name: self._single(name) for name in model.snapshots}
+
+    def _single(self, name: str) -> tf.train.CheckpointManager:
+        return tf.train.CheckpointManager(self._checkpoint, str(self._folder / name), max_to_keep=1)
 
     @property
     def step(self) -> int:
@@ -65,9 +69,25 @@ class Checkpoints:
         self._saved_step = self._restore_newest(self._last)
         return self._saved_step
 
-    def restore_best(self) -> int | None:
-        """Restores the best checkpoint; see `restore`."""
-        return self._restore_newest(self._best)
+    def save_snapshot(self, name: str) -> None:
+        """Saves the present state as one of the model's `snapshots`."""
+        self._snapshots[name].save(checkpoint_number=self.step)
+
+    def restore_named(self, name: str) -> int | None:
+        """Restores a checkpoint by name; see `restore`.
+
+        Args:
+            name: `last`, `best`, or one of the model's `snapshots`.
+
+        Raises:
+            UserError: an unknown name, or a checkpoint of another model.
+        """
+        if name == "last":
+            return self.restore()
+        named = {"best": self._best, **self._snapshots}
+        if name not in named:
+            raise UserError(f"checkpoint is {name!r}{near_matches(name, ['last', *named])}")
+        return self._restore_newest(named[name])
 
     def _restore_newest(self, manager: tf.train.CheckpointManager) -> int | None:
         for path in reversed(manager.checkpoints):

@@ -28,7 +28,7 @@ class Evaluator:
     def __init__(self, experiment: Experiment) -> None:
         self._dataset = experiment.dataset
         self._options: EvaluationOptions = experiment.configuration.evaluation
-        self._encode = compiled_encoder(experiment.model)
+        self._encode = compiled_encoder(experiment.model, self._options.representation)
         self._model: DisentanglementModel = experiment.model
 
     def refuse_impossible(self, best_metric: str | None = None) -> None:
@@ -75,6 +75,7 @@ class Evaluator:
             "images": self._dataset.num_examples,
             "metrics": list(self._options.metrics),
             "seed": self._options.seed,
+            "representation": self._options.representation,
         }
         if path.is_file():
             kept = read_json(path)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 import data_gen
-from common.errors import UserError
+from common.errors import UserError, near_matches
 from data_gen.dataset import Dataset
 from models.base import DisentanglementModel
 from training.loop import TrainingLoop
@@ -85,11 +85,25 @@ def image_shape_of(configuration: Configuration) -> tuple[int, int, int]:
     return data_gen.load(data.name, source="synthetic", **data.options).image_shape
 
 
-def compiled_encoder(model: DisentanglementModel) -> Callable[[np.ndarray], np.ndarray]:
-    """The model's `encode` as a compiled function of arrays."""
+def compiled_encoder(
+    model: DisentanglementModel, representation: str | None = None
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A representation of the model as a compiled function of arrays.
+
+    Args:
+        model: the model.
+        representation: one of the model's `representations`; None: the published one, `encode`.
+
+    Raises:
+        UserError: the model has no such representation.
+    """
+    known = model.representations
+    if representation is not None and representation not in known:
+        raise UserError(f"evaluation.representation is {representation!r}{near_matches(representation, list(known))}")
+    function = model.encode if representation is None else known[representation]
 
     @tf.function(reduce_retracing=True)
     def encode(images: tf.Tensor) -> tf.Tensor:
-        return model.encode(images)
+        return function(images)
 
     return lambda images: encode(tf.convert_to_tensor(images)).numpy()

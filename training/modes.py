@@ -40,7 +40,7 @@ def restored(configuration: Configuration, run_dir: str | Path, checkpoint: str)
     Args:
         configuration: of the run.
         run_dir: its folder.
-        checkpoint: `last` or `best`.
+        checkpoint: `last`, `best`, or one of the model's snapshots.
 
     Raises:
         UserError: there is no such run or checkpoint.
@@ -50,7 +50,7 @@ def restored(configuration: Configuration, run_dir: str | Path, checkpoint: str)
     experiment = build(configuration)
     folder.refuse_another_model(configuration, experiment.dataset.source)
     checkpoints = Checkpoints(folder.checkpoints, experiment.model, configuration.experiment.keep_checkpoints)
-    step = checkpoints.restore_best() if checkpoint == "best" else checkpoints.restore()
+    step = checkpoints.restore_named(checkpoint)
     if step is None:
         raise UserError(f"{folder.path} has no {checkpoint} checkpoint yet; train it first")
     say(f"{folder.path}: checkpoint of step {step}")

@@ -43,7 +43,8 @@ class ExperimentOptions:
         best_metric: the checkpoint with the highest score of this metric is kept as well.
         paper: what is reproduced, for the report.
         paper_steps: training steps of the published run, for the report.
-        paper_scores: metric id to the published number, alone or with its spread, such as `(0.80, 0.07)`.
+        paper_scores: metric id to the published number, alone or with its spread, such as `(0.80, 0.07)`; that of a
+            snapshot under `<snapshot>/<metric id>`.
     """
 
     name: str
@@ -115,6 +116,8 @@ class EvaluationOptions:
         preset_during_training: the same while training; `fast` is smaller, and its scores say so.
         batch: images encoded at once.
         seed: of the samples.
+        representation: which of the model's representations is measured, such as `mean` of FactorVAE; None: the
+            published one.
     """
 
     metrics: tuple[str, ...] = ()
@@ -122,6 +125,7 @@ class EvaluationOptions:
     preset_during_training: Preset = "fast"
     batch: int = 256
     seed: int = 0
+    representation: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("preset", self.preset, Preset)

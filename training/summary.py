@@ -9,13 +9,16 @@ from typing import Any
 
 from training import pictures, report
 from training.configuration import flatten
-from training.evaluation import Scores
+from training.evaluation import Scores, score_values
 from training.experiment import Experiment
 from training.records import read_records, series
-from training.run_folder import RunFolder
+from training.run_folder import RunFolder, read_json
 
 _CURVES = {
-    "information/": ("Information: the bounds I_L and I_U", "nats"),
+    "information/": ("Information", "nats"),
+    "vae/": ("Variational bound", "nats"),
+    "total_correlation/": ("Total correlation", "nats"),
+    "contrastive/": ("Contrastive regularizer", ""),
     "kl/": ("Divergence of each code from its prior", "nats"),
     "discriminator/": ("Discriminator", ""),
     "generator/": ("Generator", ""),
@@ -54,6 +57,7 @@ def write_summary(
         report.shorter_run_notice(step, options.paper_steps),
         _data_notice(dataset.source),
         *_score_sections(experiment, scores),
+        *_snapshot_sections(experiment, folder),
         report.Heading("Samples and traversals"),
         report.Picture(folder.path / "pictures" / "samples.png", "Samples from the prior"),
         *_traversal_sections(folder),
@@ -75,20 +79,55 @@ def _data_notice(source: str) -> report.Notice | None:
 def _score_sections(experiment: Experiment, scores: Scores) -> list[report.Section]:
     if not scores:
         return []
+    return [report.Heading("Scores"), _score_table(experiment, scores)]
+
+
+def _score_table(experiment: Experiment, scores: Scores, snapshot: str = "") -> report.Table:
     published = experiment.configuration.experiment.paper_scores
-    rows = [
-        report.Score(
-            name,
-            float("nan") if result["score"] is None else result["score"],
-            paper=published[name][0] if name in published else None,
-            paper_spread=published[name][1] if len(published.get(name, ())) > 1 else None,
-            remark=" ".join([*result["degenerate"], *result["notes"]]),
+    prefix = f"{snapshot}/" if snapshot else ""
+    rows = []
+    for name, result in scores.items():
+        paper = published.get(prefix + name, ())
+        rows.append(
+            report.Score(
+                name,
+                float("nan") if result["score"] is None else result["score"],
+                paper=paper[0] if paper else None,
+                paper_spread=paper[1] if len(paper) > 1 else None,
+                remark=" ".join([*result["degenerate"], *result["notes"]]),
+            )
         )
-        for name, result in scores.items()
-    ]
-    preset = experiment.configuration.evaluation.preset
-    caption = f"One seed, {experiment.dataset.name}, preset '{preset}'"
-    return [report.Heading("Scores"), report.score_table(rows, caption)]
+    evaluation = experiment.configuration.evaluation
+    caption = f"One seed, {experiment.dataset.name}, preset '{evaluation.preset}'"
+    if evaluation.representation is not None:
+        caption += f", representation '{evaluation.representation}'"
+    return report.score_table(rows, caption)
+
+
+def snapshots_of(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """What the run wrote of its snapshots: name to `step`, `fingerprint` and `scores`, in the order of the steps."""
+    found = {path.parent.name: read_json(path) for path in (folder.path / "snapshots").glob("*/scores.json")}
+    return dict(sorted(found.items(), key=lambda item: item[1]["step"]))
+
+
+def snapshot_values(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """Only the numbers: snapshot to its `step` and `scores`."""
+    return {
+        name: {"step": kept["step"], "scores": score_values(kept["scores"])}
+        for name, kept in snapshots_of(folder).items()
+    }
+
+
+def _snapshot_sections(experiment: Experiment, folder: RunFolder) -> list[report.Section]:
+    sections: list[report.Section] = []
+    for name, kept in snapshots_of(folder).items():
+        sections.append(report.Heading(f"Snapshot {name}, step {kept['step']:,}"))
+        if kept["scores"]:
+            sections.append(_score_table(experiment, kept["scores"], name))
+        for overview in sorted((folder.path / "snapshots" / name).glob("*_all.png")):
+            base = overview.name.removesuffix("_all.png")
+            sections.append(report.Picture(overview, f"Each code moved alone, the others kept ({base})"))
+    return sections
 
 
 def _traversal_sections(folder: RunFolder) -> list[report.Section]:

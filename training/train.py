@@ -27,7 +27,7 @@ from training.loop import NotFinite
 from training.options import Configuration
 from training.records import Records
 from training.run_folder import RunFolder, read_json
-from training.summary import write_summary
+from training.summary import snapshot_values, write_summary
 from training.traversal import Painter, write_traversals
 
 _SAMPLES = 100
@@ -162,7 +162,9 @@ class _Session:
     def _next_event(self) -> int:
         options, step = self.options, self.loop.step
         periods = (options.log_every, options.picture_every, options.checkpoint_every, options.evaluate_every)
-        return min([options.total_steps, *((step // period + 1) * period for period in periods if period)])
+        coming = [(step // period + 1) * period for period in periods if period]
+        coming += [at for at in self.experiment.model.snapshots.values() if at > step]
+        return min(options.total_steps, *coming)
 
     def _events(self, step: int, steps: int = 0, seconds: float = 0.0) -> None:
         """What is due at this step; the checkpoint comes last, so that all before it is done again after a kill."""
@@ -173,6 +175,9 @@ class _Session:
             self._paint(step)
         if _due(step, options.evaluate_every):
             self._evaluate(step)
+        for name, at in self.experiment.model.snapshots.items():
+            if at == step:
+                self._keep_snapshot(name)
         if step and _due(step, options.checkpoint_every):
             self.checkpoints.save()
 
@@ -211,6 +216,22 @@ class _Session:
         if step and best in values:
             self.checkpoints.save_if_best(values[best])
 
+    def _keep_snapshot(self, name: str) -> None:
+        """Saves, draws and scores, by the same protocol as the end of the run, a state that has a name of its own."""
+        step, preset = self.loop.step, self.experiment.configuration.evaluation.preset
+        self.checkpoints.save_snapshot(name)
+        scores = self.evaluator.kept_scores(self.folder.subfolder("evaluation"), preset, encoding_line)
+        values = score_values(scores)
+        self.records.write(step, {f"score_{name}/{metric}": value for metric, value in values.items()})
+        folder = self.folder.subfolder(f"snapshots/{name}")
+        pictures.save_png(self.painter.samples(_SAMPLES), folder / "samples.png")
+        for base in self.painter.bases():
+            pictures.save_png(self.painter.overview(base), folder / f"{base}_all.png")
+        summary = {"step": step, "fingerprint": self.experiment.model.fingerprint(), "scores": scores}
+        write_text(folder / "scores.json", json.dumps(summary, indent=2) + "\n")
+        shown = ", ".join(f"{metric} {value:.4f}" for metric, value in values.items())
+        self.records.say(f"step {step}: snapshot {name}{': ' if shown else ''}{shown}")
+
     def finish(self) -> dict[str, Any]:
         """Scores, pictures and report of the finished run; the result as plain data."""
         if (kept := self._kept_result()) is not None:
@@ -229,6 +250,7 @@ class _Session:
             "data": self.experiment.dataset.name,
             "data_source": self.experiment.dataset.source,
             "scores": score_values(scores),
+            "snapshots": snapshot_values(self.folder),
             "fingerprint": fingerprint,
             "report": str(self.folder.report),
         }
