@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-development setup-benchmarks opendr quickstart test lint results-ibgan benchmarks benchmarks-metrics clean
+.PHONY: help setup setup-development setup-benchmarks opendr quickstart test lint results benchmarks benchmarks-metrics clean
 
 PY := .venv/bin/python
 # One test process for each core, but no more than 8, nor than there is memory for (TensorFlow takes its gigabyte).
@@ -66,11 +66,11 @@ lint: setup-development
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy .
 
-## results-ibgan: train IB-GAN on dSprites and put its scores beside the paper's (hours)
-results-ibgan: setup
-	@$(PY) -m benchmarks.results_ibgan
+## results: the learning proofs of docs/results.md, all or NAMES="infogan-mnist ..." (hours; goes on where it stopped)
+results: setup
+	@$(PY) -m benchmarks.results $(NAMES)
 
-## benchmarks: time our training steps beside PyTorch's (installs torch), and our renderer beside OpenDR (minutes)
+## benchmarks: time our training steps beside PyTorch's (installs torch), and our renderer beside OpenDR (an hour)
 benchmarks: setup-benchmarks
 	@$(PY) -m benchmarks.steps_vs_pytorch
 	@$(PY) -m benchmarks.render
