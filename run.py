@@ -12,6 +12,14 @@ Modes:
   export     .keras, weights, and encoder and generator as SavedModels
   describe   networks, parameter counts and effective options as JSON
   benchmark  steps per second, split between data and step, as JSON
+  select     rank finished runs by ModelCentrality and UDR, without labels (docs/selection.md)
+
+Sweeps (docs/sweeps.md): all combinations of values, times seeds, each a run of its own; the same command goes on.
+  python run.py --gin_file=gin/ibgan.gin --sweep='ibgan.beta=[0.1,0.2];experiment.global_batch=[32,64]' --seeds=10
+  ... --dry_run                                                   checks all members and lists them; starts nothing
+  ... --sweep_index=3                                             one member alone, for clusters
+  python run.py --run_dir=runs/sweep_ibgan_dsprites --summarize   the table of what is finished so far
+  python run.py --mode=select --runs='runs/sweep_ibgan_dsprites/0*'
 """
 
 from __future__ import annotations
@@ -22,16 +30,37 @@ from absl import flags
 
 from common.errors import UserError, run_command
 from common.tensorflow_start import import_tensorflow
+from training.sweep_member import stop_with_sweep
 
-MODES = ("train", "evaluate", "traverse", "generate", "export", "describe", "benchmark")
+MODES = ("train", "evaluate", "traverse", "generate", "export", "describe", "benchmark", "select")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_string("gin_file", [], "Gin file of an experiment, see the folder gin/; may be repeated.")
 flags.DEFINE_multi_string("gin_param", [], "One binding, such as 'ibgan.beta = 0.2'; may be repeated; wins over files.")
 flags.DEFINE_enum("mode", "train", MODES, "What to do.")
-flags.DEFINE_string("run_dir", None, "The run folder. Default: runs/ and the experiment's name.")
-flags.DEFINE_enum("checkpoint", "last", ("last", "best"), "Which checkpoint the modes on a trained run take.")
+flags.DEFINE_string(
+    "run_dir", None, "The run folder. Default: runs/ and the experiment's name; of a sweep: runs/sweep_ and the name."
+)
+flags.DEFINE_string("checkpoint", "last", "Checkpoint of a trained run: last, best, or the name of a snapshot.")
+flags.DEFINE_multi_string(
+    "sweep", [], "Trains all combinations: 'key=[value, value];key=[value]' with gin literals; may be repeated."
+)
+flags.DEFINE_string("seeds", None, "Trains each with these seeds: 10 is 0 to 9; or which: 3,5,7 (one alone: 3,).")
+flags.DEFINE_integer("sweep_index", None, "Trains one member of the sweep alone, in this process: for clusters.")
+flags.DEFINE_integer(
+    "parallel", None, "Members of a sweep at once, sharing GPUs and cores. Default: one for each GPU, or one."
+)
+flags.DEFINE_bool("dry_run", False, "Checks and lists the members of a sweep; nothing is started or written.")
+flags.DEFINE_bool("summarize", False, "Only the table of a sweep's finished members; with --run_dir alone, or --sweep.")
+flags.DEFINE_multi_string("runs", [], "mode select: run folders, or patterns such as 'runs/a/*'; commas or repeated.")
+flags.DEFINE_string("out", None, "mode select: where the ranking goes. Default: selection/ in the runs' common folder.")
+flags.DEFINE_enum("preset", "paper", ("paper", "fast"), "mode select: the published numbers of images, or fewer.")
+flags.DEFINE_integer("seed", 0, "mode select: of the images that the models are compared on.", lower_bound=0)
+flags.DEFINE_bool("allow_unfinished", False, "mode select: take runs that are not finished too.")
 flags.DEFINE_bool("help", False, "Shows this help.", short_name="h")
+
+_SWEEP_FLAGS = ("sweep", "seeds", "sweep_index", "parallel", "dry_run", "summarize")
+_SELECT_FLAGS = ("runs", "out", "preset", "seed", "allow_unfinished")
 
 
 def main() -> int:
@@ -45,8 +74,8 @@ def main() -> int:
         return 0
     if len(arguments) > 1:
         raise UserError(f"unexpected argument {arguments[1]!r}; python run.py --help shows the flags")
-    if not FLAGS.gin_file and not FLAGS.run_dir:
-        raise UserError("give --gin_file=gin/NAME.gin (see the folder gin/), or --run_dir of a run")
+    _check_flags()
+    stop_with_sweep()
     # TensorFlow takes seconds to import: not before the flags are known to be right.
     import_tensorflow()
     from training.failures import user_error
@@ -60,7 +89,59 @@ def main() -> int:
         raise known from None
 
 
+def _given(names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if FLAGS[name].present]
+
+
+def _check_flags() -> None:
+    """What can be found wrong without TensorFlow."""
+    if FLAGS.mode == "select":
+        if wrong := _given(("gin_file", "run_dir", *_SWEEP_FLAGS)):
+            raise UserError(f"--{wrong[0]} means nothing to --mode=select, which takes --runs='runs/a/*' and --out")
+        if not FLAGS.runs:
+            raise UserError("--mode=select needs run folders: --runs='runs/a/*'")
+        return
+    if wrong := _given(_SELECT_FLAGS):
+        raise UserError(f"--{wrong[0]} is a flag of --mode=select; add that, or leave the flag out")
+    if wrong := _given(_SWEEP_FLAGS):
+        _check_sweep_flags(wrong[0])
+    if not FLAGS.gin_file and not FLAGS.run_dir:
+        raise UserError("give --gin_file=gin/NAME.gin (see the folder gin/), or --run_dir of a run")
+
+
+def _check_sweep_flags(given: str) -> None:
+    from training.sweep_plan import parse_seeds, parse_sweep, product, with_seeds
+
+    if FLAGS.mode != "train":
+        raise UserError(f"--{given} is for training; leave out --mode={FLAGS.mode}, or the flag")
+    exclusive = [name for name in ("sweep_index", "dry_run", "summarize") if FLAGS[name].present]
+    if len(exclusive) > 1:
+        raise UserError(f"give one of --{' and --'.join(exclusive)}")
+    if FLAGS.sweep or FLAGS.seeds is not None:
+        if not FLAGS.gin_file:
+            raise UserError("a sweep needs its experiment: --gin_file=gin/NAME.gin (see the folder gin/)")
+        product(with_seeds(parse_sweep(FLAGS.sweep), () if FLAGS.seeds is None else parse_seeds(FLAGS.seeds)))
+    elif not (FLAGS.summarize and FLAGS.run_dir):
+        raise UserError(f"--{given} is for sweeps; give --sweep='key=[value,value]' or --seeds=10 too")
+
+
 def _run_mode() -> int:
+    if FLAGS.mode == "select":
+        from training.select import SelectionFlags, select
+
+        return select(
+            SelectionFlags(
+                runs=tuple(FLAGS.runs),
+                out=FLAGS.out,
+                gin_params=tuple(FLAGS.gin_param),
+                checkpoint=FLAGS.checkpoint,
+                preset=FLAGS.preset,
+                seed=FLAGS.seed,
+                allow_unfinished=FLAGS.allow_unfinished,
+            )
+        )
+    if _given(_SWEEP_FLAGS):
+        return _run_sweep()
     from training import modes
 
     configuration, text, run_dir = modes.configuration_of(FLAGS.gin_file, FLAGS.gin_param, FLAGS.run_dir)
@@ -72,6 +153,26 @@ def _run_mode() -> int:
         return getattr(modes, FLAGS.mode)(configuration)
     experiment, folder = modes.restored(configuration, run_dir, FLAGS.checkpoint)
     return getattr(modes, FLAGS.mode)(experiment, folder)
+
+
+def _run_sweep() -> int:
+    from training.sweep import SweepFlags, leave_gpus_to_members, run_sweep
+
+    if FLAGS.sweep_index is None:
+        leave_gpus_to_members()
+    return run_sweep(
+        SweepFlags(
+            gin_files=tuple(FLAGS.gin_file),
+            gin_params=tuple(FLAGS.gin_param),
+            run_dir=FLAGS.run_dir,
+            sweep=tuple(FLAGS.sweep),
+            seeds=FLAGS.seeds,
+            index=FLAGS.sweep_index,
+            dry_run=FLAGS.dry_run,
+            summarize=FLAGS.summarize,
+            parallel=FLAGS.parallel,
+        )
+    )
 
 
 if __name__ == "__main__":

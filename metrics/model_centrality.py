@@ -94,7 +94,8 @@ def centrality(scores: npt.ArrayLike, names: Sequence[str] | None = None) -> Mod
     if len(labels) != count:
         raise ValueError(f"there are {len(labels)} names for {count} models; give one for each")
     similarity = (matrix + matrix.T) / 2
-    central = (similarity.sum(axis=1) - np.diagonal(similarity)) / (count - 1)
+    # Without the diagonal from the start: subtracted later, its rounding would decide between equals.
+    central = np.where(np.eye(count, dtype=bool), 0.0, similarity).sum(axis=1) / (count - 1)
     ranking = np.argsort(-central, kind="stable")
     for array in (matrix, similarity, central, ranking):
         array.setflags(write=False)
@@ -112,6 +113,7 @@ def model_centrality(
     models: Sequence[CentralityModel],
     *,
     known: MutableMapping[tuple[str, str], float] | None = None,
+    remarks: MutableMapping[tuple[str, str], Sequence[str]] | None = None,
     progress: Callable[[int, int], None] | None = None,
     strict_reference: bool = False,
 ) -> ModelCentralityResult:
@@ -124,6 +126,8 @@ def model_centrality(
         known: FactorVAE scores by (name of the encoder's model, name of the generator's model). Those that are there
             are not computed again, new ones are added as soon as they are known: a mapping that is kept on disk lets an
             interrupted comparison go on, or a model join.
+        remarks: what was degenerate, by the same pairs; each is set before its score, and those that are there are told
+            of again. Without it only what is computed now is told of.
         progress: told how many of the n^2 pairs are done, and of how many.
         strict_reference: use the score as the released code computes it, in which a code that never changes gets every
             vote. By default such codes cannot vote.
@@ -141,7 +145,7 @@ def model_centrality(
     if len(names) < 2 or len(set(names)) < len(names):
         raise ValueError(f"models are compared with each other: give two or more of different names, not {names}")
     scores: MutableMapping[tuple[str, str], float] = {} if known is None else known
-    degenerate: list[str] = []
+    found: MutableMapping[tuple[str, str], Sequence[str]] = {} if remarks is None else remarks
     pairs = [(encoder, generator) for generator in names for encoder in names]
     for generator in models:
         pending = [model for model in models if (model.name, generator.name) not in scores]
@@ -149,14 +153,17 @@ def model_centrality(
             groups, labels, spread = _encode_everything(generator, pending)
             for encoder in pending:
                 result = factor_vae(groups[encoder.name], labels, population_std(spread[encoder.name]))
-                score = result.score_as_released if strict_reference else result.score
-                scores[encoder.name, generator.name] = score
-                about = f"encoder of {encoder.name} on images of {generator.name}"
-                degenerate.extend(f"{about}: {remark}" for remark in result.degenerate)
+                found[encoder.name, generator.name] = result.degenerate
+                scores[encoder.name, generator.name] = result.score_as_released if strict_reference else result.score
         if progress is not None:
             progress(sum(pair in scores for pair in pairs), len(pairs))
     matrix = [[scores[encoder, generator] for generator in names] for encoder in names]
-    return dataclasses.replace(centrality(matrix, names), degenerate=tuple(degenerate))
+    degenerate = tuple(
+        f"encoder of {encoder} on images of {generator}: {remark}"
+        for encoder, generator in pairs
+        for remark in found.get((encoder, generator), ())
+    )
+    return dataclasses.replace(centrality(matrix, names), degenerate=degenerate)
 
 
 _ByName = dict[str, FloatArray]
@@ -192,6 +199,7 @@ def fixed_code_images(
     draw: Callable[[np.random.Generator, int], np.ndarray],
     num_codes: int,
     *,
+    code_columns: Sequence[Sequence[int]] | None = None,
     num_groups: int = NUM_GROUPS,
     group_size: int = GROUP_SIZE,
     num_spread_images: int = NUM_SPREAD_IMAGES,
@@ -201,8 +209,10 @@ def fixed_code_images(
 
     Args:
         decode: latents `[b, Z]` -> images `[b, ...]`, in test mode.
-        draw: (source of random numbers, b) -> latents `[b, Z]` of the prior, the k codes first.
+        draw: (source of random numbers, b) -> latents `[b, Z]` of the prior.
         num_codes: k; 5 for InfoGAN-CR, 10 for FactorVAE on dSprites.
+        code_columns: which columns of the latents belong to each of the k codes, such as the several of a category in
+            one-hot form, which are fixed together. Default: the first k columns, one for each code.
         num_groups: M. Default: 500, as published for k = 5; 1,000 were published for k = 10.
         group_size: L. Default: 100.
         num_spread_images: images of the prior for the spread of the codes. Default: 73,728.
@@ -212,15 +222,18 @@ def fixed_code_images(
         one group at a time, then the other images in parts of `group_size`.
 
     Raises:
-        ValueError: if a number is out of range.
+        ValueError: if a number is out of range, or there are not columns for each code.
     """
+    columns = [[code] for code in range(num_codes)] if code_columns is None else [list(part) for part in code_columns]
+    if len(columns) != num_codes or not all(columns):
+        raise ValueError(f"code_columns must name one column or more for each of {num_codes} codes, not {columns}")
     if num_codes < 1 or num_groups < 1 or group_size < 2 or num_spread_images < 2:
         raise ValueError("give one code and one group or more, two images or more in each, and two or more besides")
     rng = np.random.default_rng(seed)
     for group in range(num_groups):
         latents = np.array(draw(rng, group_size))
         code = group % num_codes
-        latents[:, code] = draw(rng, 1)[0, code]
+        latents[:, columns[code]] = draw(rng, 1)[0, columns[code]]
         yield Generated(np.asarray(decode(latents))[None], np.array([code]))
     for start in range(0, num_spread_images, group_size):
         yield Generated(np.asarray(decode(draw(rng, min(group_size, num_spread_images - start)))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ def test_ranking_worked_by_hand() -> None:
     assert result.score == pytest.approx(0.55)
     assert result.names == ("a", "b", "c")
     assert centrality(np.ones((3, 3))).ranking.tolist() == [0, 1, 2]
+    # Two models are equally central, whatever the rounding.
+    assert centrality([[0.0, 1 / 40], [1 / 40, 2 / 40]]).ranking.tolist() == [0, 1]
     # How well a model encodes its own images counts nothing.
     own = centrality([[0.0, 0.8, 0.2], [0.6, 0.1, 0.4], [0.4, 0.4, 0.9]])
     assert own.centralities.tolist() == pytest.approx(result.centralities.tolist())
@@ -170,6 +172,53 @@ def test_groups_keep_one_code_at_a_draw_of_the_prior() -> None:
     assert len({latents[0, 0] for latents in drawn[:4]}) == 4
     again = list(fixed_code_images(lambda x: x, draw, 2, num_groups=4, group_size=5, num_spread_images=12, seed=1))
     np.testing.assert_array_equal(again[0].images[0], drawn[0])
+
+
+def test_all_columns_of_a_category_are_fixed_together() -> None:
+    """Columns 0 and 5 are noise, 1 to 3 a category in one-hot form, 4 a number."""
+
+    def draw(rng: np.random.Generator, count: int) -> np.ndarray:
+        noise = rng.normal(size=(count, 3))
+        category = np.eye(3)[rng.integers(3, size=count)]
+        return np.concatenate([noise[:, :1], category, noise[:, 1:]], axis=1)
+
+    parts = list(
+        fixed_code_images(
+            lambda latents: latents,
+            draw,
+            2,
+            code_columns=[[1, 2, 3], [4]],
+            num_groups=40,
+            group_size=30,
+            num_spread_images=50,
+            seed=2,
+        )
+    )
+    fixed: list[set[int]] = []
+    for number, part in enumerate(parts[:40]):
+        assert part.labels is not None
+        assert part.labels.tolist() == [number % 2]
+        latents = part.images[0]
+        fixed.append(set(np.flatnonzero((latents == latents[0]).all(axis=0)).tolist()))
+        assert (latents[:, 1:4].sum(axis=1) == 1).all()
+    assert fixed == [{1, 2, 3}, {4}] * 20
+    assert {int(part.images[0, 0, 1:4].argmax()) for part in parts[:40:2]} == {0, 1, 2}
+    for wrong in ([[1]], [[1], []], [[1], [2], [3]]):
+        with pytest.raises(ValueError, match="one column or more for each of 2 codes"):
+            next(fixed_code_images(lambda latents: latents, draw, 2, code_columns=wrong))
+
+
+def test_what_was_degenerate_is_told_of_again() -> None:
+    known: dict[tuple[str, str], float] = {}
+    remarks: dict[tuple[str, str], Sequence[str]] = {}
+    pool = toys()[:2]
+    pool[1].matrix[:, 3] = 0
+    first = model_centrality([toy.model() for toy in pool], known=known, remarks=remarks)
+    assert set(remarks) == set(known)
+    assert remarks["good", "fair"] == ()
+    assert len(first.degenerate) == 2
+    assert model_centrality([toy.model() for toy in pool], known=known, remarks=remarks).degenerate == first.degenerate
+    assert model_centrality([toy.model() for toy in pool], known=known).degenerate == ()
 
 
 def test_bad_models_are_refused() -> None:

@@ -59,7 +59,6 @@ def test_help_is_given_without_tensorflow(flag: str) -> None:
         (["--mod=train"], ["Unknown command line flag 'mod'", "--help"]),
         (["--gin_fil=x"], ["gin_fil", "--help"]),
         (["--mode=fly"], ["mode", "fly", "traverse"]),
-        (["--checkpoint=first"], ["checkpoint", "last", "best"]),
         (["train"], ["unexpected argument 'train'", "--help"]),
         (["--gin_file"], ["gin_file"]),
         ([], ["--gin_file=gin/NAME.gin", "--run_dir"]),
