@@ -22,12 +22,23 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What `python -m data_gen` says about a data set: what it shows, its images, its factors, its source files."""
+    """What `python -m data_gen` says about a data set.
+
+    Args:
+        what: what it shows.
+        images: how many, and of which size.
+        factors: what is known of them, and in how many levels.
+        files: the published files, and where they are.
+        license: under which terms it may be used, as its publisher says.
+        raw_names: patterns of the published files' names, by which `python -m data_gen list` finds them.
+    """
 
     what: str
     images: str
     factors: str
     files: str
+    license: str = "not stated here; see the publisher's page"
+    raw_names: tuple[str, ...] = ()
 
 
 MODULES = {
@@ -36,6 +47,17 @@ MODULES = {
     "celeba": "data_gen.celeba",
     "chairs3d": "data_gen.chairs3d",
     "teapot": "data_gen.teapot",
+    "mnist": "data_gen.mnist",
+    "circular_dsprites": "data_gen.circular_dsprites",
+    "image_folder": "data_gen.image_folder",
+    "cars": "data_gen.cars",
+    "maps": "data_gen.maps",
+    "facades": "data_gen.facades",
+    "afhq": "data_gen.afhq",
+    "mnist_cdcb": "data_gen.mnist_cdcb",
+    "cifar10": "data_gen.cifar10",
+    "svhn": "data_gen.svhn",
+    "sketchy": "data_gen.sketchy",
 }
 """Which module makes which data set; each has `load(...)`, `synthetic(...)`, `SOURCES` and `SUMMARY`."""
 

@@ -34,6 +34,8 @@ SUMMARY = Summary(
     images="737,280 x 512 of 64x64x3",
     factors=f"{dsprites.SUMMARY.factors}, red 8, green 8, blue 8",
     files=dsprites.SUMMARY.files,
+    license=dsprites.SUMMARY.license,
+    raw_names=dsprites.SUMMARY.raw_names,
 )
 
 MOST_WRITTEN = 10_000_000

@@ -52,6 +52,9 @@ class Dataset(abc.ABC):
     is_mapped: bool = False
     """Whether the images are mapped from a file, so that they take no memory of their own on the host."""
 
+    held_out: Dataset | None = None
+    """Images of the same kind that are not to be trained on, such as those to test on; `None` if there are none."""
+
     def __init__(
         self,
         *,

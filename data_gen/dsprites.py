@@ -50,6 +50,8 @@ SUMMARY = Summary(
     images="737,280 of 64x64x1, binary",
     factors="shape 3, scale 6, orientation 40, x_position 32, y_position 32",
     files=f"{OFFICIAL_NAME} from {OFFICIAL_PAGE}; redrawn offline without it",
+    license="Apache-2.0 (DeepMind)",
+    raw_names=("dsprites*.npz",),
 )
 
 _PERIODIC_COLUMN = 2

@@ -36,6 +36,8 @@ SUMMARY = Summary(
     images="200,000 of 64x64x3, and 500 groups of 100 (up_light: 300) in each of which one factor keeps its value",
     factors="5 of real values (up_light: 3): angles of the teapot, and of its light or of the camera and its color",
     files="none: rendered here, with the Utah teapot in place of the published mesh, which is not public",
+    license="none needed: rendered here; of the published files: not stated by the publisher",
+    raw_names=(TRAIN_NPZ, METRIC_NPZ),
 )
 
 _SYNTHETIC_IMAGES = 300

@@ -33,12 +33,13 @@ from data_gen.folders import (
     working,
     write_record,
 )
+from data_gen.pixel_statistics import sums_of_shard
 
 EXAMPLES_PER_SHARD = 46_080
 MAX_SHARDS = 10_000
 
 _FORMAT = 1
-_KINDS = ("image", "label", "float", "text", "integer", "doubles")
+_KINDS = ("image", "label", "float", "text", "integer", "doubles", "floats")
 
 Example = Mapping[str, Any]
 
@@ -49,8 +50,9 @@ class Feature:
 
     Args:
         kind: `image` (given as the bytes of a PNG file), `label` (an integer, -1 for none), `float` (one number in
-            single precision), `text`, `integer` or `doubles` (an array of numbers in double precision).
-        shape: height, width and channels of an image; shape of the doubles.
+            single precision), `text`, `integer`, `doubles` (an array of numbers in double precision) or `floats` (one
+            in single precision).
+        shape: height, width and channels of an image; shape of the doubles or floats.
         num_classes: how many labels there are.
     """
 
@@ -202,6 +204,8 @@ def _write_shards(plan: Plan, path: Path, done: Files) -> None:
             size = _write_shard(temporary, plan.features, itertools.islice(examples, stop - start))
             checksum = sha256_of(temporary)
         done[name] = {"sha256": checksum, "examples": stop - start, "example_bytes": size}
+        with tensorflow_disk_errors(path / name):
+            done[name]["pixels"] = sums_of_shard(os.fspath(path / name), plan.features)
         write_record(path / PROGRESS, plan.record(), done)
     # Only now does the bar learn that there is nothing more.
     next(examples, None)
@@ -260,6 +264,8 @@ def _serialized(features: Mapping[str, Feature], example: Example, message: Any)
         elif feature.kind == "doubles":
             # An example has no numbers in double precision, but TFDS reads them from bytes.
             fields[key].bytes_list.value.append(np.asarray(value, "<f8").tobytes())
+        elif feature.kind == "floats":
+            fields[key].float_list.value.extend(np.asarray(value, np.float32).ravel().tolist())
         else:
             fields[key].bytes_list.value.append(value.encode() if isinstance(value, str) else value)
     data: bytes = message.SerializeToString(deterministic=True)
@@ -272,10 +278,14 @@ def write_info(plan: Plan, path: Path, done: Files) -> None:
     Args:
         plan: what was written.
         path: where the shards are.
-        done: of each shard the number of `examples`, and their `example_bytes`.
+        done: of each shard the number of `examples`, and their `example_bytes`. The sums of its `pixels` are added
+            where they are missing.
     """
     import tensorflow_datasets as tfds
 
+    for name, about in done.items():
+        if "pixels" not in about:
+            about["pixels"] = sums_of_shard(os.fspath(path / name), plan.features)
     splits = []
     for split in plan.splits:
         shards = [done[plan.file_name(split, shard)] for shard in range(split.num_shards())]
@@ -306,4 +316,6 @@ def connector(feature: Feature) -> Any:
         return tfds.features.Tensor(shape=(), dtype=np.int64)
     if feature.kind == "doubles":
         return tfds.features.Tensor(shape=feature.shape, dtype=np.float64, encoding="bytes")
+    if feature.kind == "floats":
+        return tfds.features.Tensor(shape=feature.shape, dtype=np.float32)
     return tfds.features.Text()

@@ -258,15 +258,16 @@ def test_values_must_fit_the_images() -> None:
         ArrayDataset(np.zeros((2, 4, 4, 1), np.uint8), name="x", source="test", factors=REAL, values=np.zeros((3, 2)))
 
 
-@pytest.mark.parametrize("name", data_gen.names())
+# The features of sketchy are no images.
+@pytest.mark.parametrize("name", [name for name in data_gen.names() if name != "sketchy"])
 def test_every_set_has_a_miniature_that_looks_like_something(name: str) -> None:
     dataset = data_gen.load(name, source="synthetic")
     assert dataset.source == "synthetic"
     assert dataset.name == f"{name}_synthetic"
-    assert dataset.image_shape[:2] == (64, 64)
-    images = dataset.images_at(np.arange(0, dataset.num_examples, dataset.num_examples // 50))
+    assert min(dataset.image_shape[:2]) >= 28
+    images = dataset.images_at(np.arange(0, dataset.num_examples, max(1, dataset.num_examples // 50)))
     assert images.std() > 10
-    assert len({image.tobytes() for image in images}) > 40
+    assert len({image.tobytes() for image in images}) > 0.8 * len(images)
     assert (data_gen.load(name, source="synthetic").images_at([7]) == dataset.images_at([7])).all()
 
 
@@ -285,15 +286,15 @@ def test_miniatures_follow_their_seed(name: str) -> None:
     ("arguments", "message"),
     [
         ({"name": "dsprite"}, "unknown data set 'dsprite'; did you mean 'dsprites'"),
-        ({"name": "zzz"}, "allowed: celeba, chairs3d, color_dsprites, dsprites"),
+        ({"name": "zzz"}, "allowed: .*celeba, chairs3d, cifar10, circular_dsprites, color_dsprites, dsprites"),
         ({"name": "dsprites", "source": "oficial"}, "unknown source 'oficial' of dsprites; did you mean 'official'"),
         ({"name": "color_dsprites", "source": "random"}, "unknown source 'random'"),
         ({"name": "dsprites", "limit": 0}, "limit is 0; give a number of images of at least 1"),
         ({"name": "dsprites", "source": "synthetic", "level": 3}, "unknown option 'level'.*did you mean 'levels'"),
         ({"name": "dsprites", "levels": (1, 1, 1, 1, 1)}, "levels are an option of the source 'synthetic'"),
         ({"name": "dsprites", "raw_dir": "/no/such/folder"}, "/no/such/folder: no such file or folder"),
-        ({"name": "celeba"}, "not in this version yet.*choose the source 'synthetic'"),
-        ({"name": "chairs3d"}, "not in this version yet.*choose the source 'synthetic'"),
+        ({"name": "celeba", "raw_dir": Path(__file__).parent}, r"no img_align_celeba.zip .*choose the source 'synthetic'"),
+        ({"name": "chairs3d", "raw_dir": Path(__file__).parent}, r"no rendered_chairs.tar .*choose the source 'synthetic'"),
     ],
 )
 def test_loading_refuses_what_it_does_not_know(arguments: dict[str, Any], message: str) -> None:
