@@ -176,7 +176,7 @@ def corrupt(images: torch.Tensor, sigma: float) -> torch.Tensor:
 
 def blobs(count: int, seed: int = 0) -> torch.Tensor:
     """Black and white rectangles, uint8 `[count, 1, 64, 64]`: as much to compute as real dSprites."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(torch.get_default_device()).manual_seed(seed)
     corners = torch.randint(0, 48, [count, 2, 1, 1], generator=generator)
     sides = torch.randint(6, 16, [count, 2, 1, 1], generator=generator)
     rows, columns = torch.arange(64).view(1, 64, 1), torch.arange(64).view(1, 1, 64)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import re
 import shutil
 import statistics
 import subprocess
@@ -23,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages import row, write_section
 from common.errors import UserError, run_command
-from common.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = Path("runs")
@@ -37,7 +36,7 @@ class Shown:
     """A picture of the first seed's run folder.
 
     Args:
-        file: in the run folder; `{best}` and `{last}` are the steps, nine digits, of the best and of the last checkpoint.
+        file: in the run folder; `{best}` and `{last}` are the steps of the best and of the last state, nine digits.
         name: what the copy is called after the proof's name.
         caption: stands before it; `{best}`, `{last}` as plain numbers.
     """
@@ -60,6 +59,7 @@ class Proof:
         pictures: what is shown.
         best_by: the metric by which `{best}` is chosen; None: none is.
         terms: records of `metrics.jsonl` whose last value is worth a line.
+        bindings: further ones, such as fewer steps.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Proof:
     pictures: tuple[Shown, ...]
     best_by: str | None = None
     terms: tuple[str, ...] = ()
+    bindings: tuple[str, ...] = ()
 
     def run_dir(self, seed: int) -> Path:
         """The run folder of a seed."""
@@ -82,11 +83,22 @@ class Proof:
             "run.py",
             f"--gin_file={self.gin_file}",
             f"--gin_param=experiment.seed = {seed}",
+            *(f"--gin_param={binding}" for binding in self.bindings),
             f"--run_dir={self.run_dir(seed)}",
         ]
 
 
 _TRAVERSALS = "each code moved alone, the others kept"
+
+
+def _last(base: str) -> tuple[Shown, ...]:
+    """The two sheets of the end of a run whose traversals start from codes of this name."""
+    return (
+        Shown(f"pictures/{base}_all.png", "traversals", f"Step {{last}}, the end: {_TRAVERSALS}"),
+        Shown("pictures/samples.png", "samples", "Step {last}: samples from the prior"),
+    )
+
+
 PROOFS = (
     Proof(
         "ibgan-dsprites-short",
@@ -102,6 +114,53 @@ PROOFS = (
         ),
         best_by="ibgan_factor_vae",
         terms=("information/lower_bound", "information/upper_bound"),
+    ),
+    Proof(
+        "infogan-mnist",
+        "InfoGAN on MNIST",
+        "gin/infogan_mnist.gin",
+        "gin/infogan_mnist.gin",
+        (0, 1, 2),
+        (
+            Shown(
+                "pictures/prior_c1_c2.png", "c2", "Seed 0, step {last}: rows are categories of c1, columns values of c2"
+            ),
+            Shown(
+                "pictures/prior_c1_c3.png", "c3", "Seed 0, step {last}: rows are categories of c1, columns values of c3"
+            ),
+        ),
+        terms=("information/c1", "information/c2", "information/c3"),
+        bindings=("experiment.total_steps = 1876",),
+    ),
+    Proof(
+        "factor-vae-dsprites-short",
+        "FactorVAE on dSprites, shortened schedule",
+        "gin/factor_vae_dsprites_short.gin",
+        "gin/factor_vae_dsprites_gamma10.gin",
+        (0,),
+        _last("prior"),
+        best_by="factor_vae",
+        terms=("total_correlation/estimate", "vae/reconstruction", "vae/divergence"),
+    ),
+    Proof(
+        "infogan-cr-dsprites-short",
+        "InfoGAN-CR on dSprites, shortened schedule",
+        "gin/infogan_cr_dsprites_short.gin",
+        "gin/infogan_cr_dsprites.gin",
+        (0,),
+        _last("prior"),
+        best_by="factor_vae",
+        terms=("information/lower_bound", "contrastive/loss", "contrastive/accuracy"),
+    ),
+    Proof(
+        "infogan-cr-teapot-short",
+        "InfoGAN-CR on 20,000 teapots, shortened schedule",
+        "gin/infogan_cr_teapot_short.gin",
+        "gin/infogan_cr_teapot_uniform_light.gin",
+        (0,),
+        _last("prior"),
+        best_by="factor_vae",
+        terms=("information/lower_bound", "contrastive/loss", "contrastive/accuracy"),
     ),
 )
 
@@ -124,19 +183,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if any(not (ROOT / proof.run_dir(seed) / "result.json").is_file() for seed in proof.seeds):
             print(f"{proof.name}: not finished, its section stays as it is")
             continue
-        write_section(ROOT / PAGE, proof.name, section(proof))
+        write_section(ROOT / PAGE, proof.name, section(proof), _HEAD)
         print(f"wrote {proof.name} into {PAGE}")
     return 0
-
-
-def write_section(page: Path, name: str, text: str) -> None:
-    """Puts a section into a page, between its two marks; the rest of the page stays as it is."""
-    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-    block = f"{begin}\n{text}{end}\n"
-    old = page.read_text(encoding="utf-8") if page.is_file() else _HEAD
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end) + "\n", re.DOTALL)
-    new = pattern.sub(lambda _: block, old) if pattern.search(old) else old + "\n" + block
-    write_text(page, new)
 
 
 _HEAD = """# Results
@@ -158,7 +207,7 @@ def section(proof: Proof) -> str:
     lines = [
         f"## {proof.title}",
         "",
-        f"Data: `{result['data']}` ({result['data_source']}). {len(proof.seeds)} run(s), seed {seeds}; "
+        f"Data: `{result['data']}` ({result['data_source']}). {_count(len(proof.seeds))}, seed {seeds}; "
         f"{result['step']:,}{share} steps of {experiment['global_batch']} images; "
         f"about {_minutes(folders, experiment):.0f} minutes of training steps a run on {environment['processor']}, "
         f"{environment['cores']} cores.",
@@ -175,6 +224,10 @@ def section(proof: Proof) -> str:
         *_pictures(proof, folders[0], result["step"]),
     ]
     return "\n".join(lines)
+
+
+def _count(runs: int) -> str:
+    return "One run" if runs == 1 else f"{runs} runs"
 
 
 def _json(path: Path) -> Any:
@@ -202,8 +255,9 @@ def _minutes(folders: Sequence[Path], experiment: dict[str, Any]) -> float:
 
 def _differences(proof: Proof, options: dict[str, Any]) -> list[str]:
     """Which options differ from the published experiment's, as one paragraph."""
-    if proof.published == proof.gin_file:
-        return ["All options are the published ones.", ""]
+    from common.tensorflow_start import import_tensorflow
+
+    import_tensorflow()
     from training.configuration import flatten, load, resolved
 
     published = flatten(json.loads(json.dumps(resolved(load([proof.published])[0]))))
@@ -217,6 +271,8 @@ def _differences(proof: Proof, options: dict[str, Any]) -> list[str]:
         and key.removeprefix("experiment.").split(".")[0] not in silent
         and not key.endswith(("picture_every", "checkpoint_every", "evaluate_every"))
     ]
+    if not told:
+        return [f"All options are those of `{proof.published}`.", ""]
     return [f"Differs from `{proof.published}`, whose value stands in brackets, in " + ", ".join(told) + ".", ""]
 
 
@@ -244,12 +300,10 @@ def _score_table(
         if any(cells):
             rows.append([what, "", *cells])
     header = ["step", "preset", *names]
-    note = (
-        []
-        if len(results) == 1
-        else ["", f"Where there are several seeds: mean +- standard deviation, n = {len(results)}."]
-    )
-    return [_row(header), _row(["---"] * len(header)), *map(_row, rows), *note]
+    note = ["", "The preset `fast` measures with fewer images than the protocol, `paper`."]
+    if len(results) > 1:
+        note.append(f"Over the seeds: mean +- standard deviation, n = {len(results)}.")
+    return [row(header), row(["---"] * len(header)), *map(row, rows), *note]
 
 
 def _scores_in(record: dict[str, Any]) -> dict[str, float]:
@@ -266,10 +320,6 @@ def _mean(values: Sequence[float]) -> str:
         return "-"
     spread = f" +- {statistics.stdev(values):.3f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.3f}{spread}"
-
-
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def _terms(proof: Proof, folders: Sequence[Path]) -> list[str]:

@@ -3,6 +3,7 @@
   make benchmarks                                        installs PyTorch into .venv, then runs this for all models
   python -m benchmarks.steps_vs_pytorch --models=infogan,factor_vae --turns=15
   python -m benchmarks.steps_vs_pytorch --device=gpu     the same on a GPU: XLA and resident data on our side
+  python -m benchmarks.steps_vs_pytorch --write          puts the tables into docs/performance.md, too
 
 Contestants: `spout` (the gin file as it ships), `pytorch` (as one usually writes it), and `pytorch_lean` (only the
 gradients that are needed). Each lives in a process of its own, held to the same processor cores, and trains the
@@ -23,12 +24,15 @@ import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from benchmarks.turns import Runner, choose_cores, measure, processor, summarize, table
+from benchmarks.pages import row, write_section
+from benchmarks.turns import ROOT, Runner, choose_cores, measure, processor, summarize, table
 from common.errors import UserError, run_command
 
 PRECISIONS = ("float32", "bfloat16")
+PAGE = Path("docs") / "performance.md"
 PACKAGES = ("torch", "tensorflow", "keras", "numpy")
 
 
@@ -135,6 +139,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         default="auto",
         help="auto: float32, and bfloat16 where the processor computes in it (default)",
     )
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/performance.md, too")
     parser.add_argument("--contestants", default=",".join(CONTESTANTS), help="some of: %(default)s")
     return parser.parse_args(arguments)
 
@@ -144,6 +149,48 @@ def _chosen(option: str, given: str, known: Sequence[str]) -> list[str]:
     if len(set(names)) < len(names) or any(name not in known for name in names):
         raise UserError(f"--{option}={given}; give some of {', '.join(known)}, each once")
     return names
+
+
+_HEAD = """# Performance
+
+What was measured, on which machine. Ratios are formed within a round, in which all contestants ran on the same cores
+one after the other; the commands repeat it on yours.
+"""
+
+
+def page_section(
+    case: Case, summary: Mapping[str, Any], precision: str, result: Mapping[str, Any], turns: int, steps: int
+) -> str:
+    """One measurement as a section of the page.
+
+    Args:
+        case: what was timed.
+        summary: of `benchmarks.turns.summarize`.
+        precision: `float32` or `bfloat16`.
+        result: the machine and the versions, as `main` collects them.
+        turns: rounds.
+        steps: of each turn.
+    """
+    machine, versions = result["processor"], result["versions"]
+    first = next(iter(summary["per_second"]))
+    disturbance = max(values["median"] for values in summary["disturbance"].values())
+    where = f"{len(result['cores'])} of {machine['cores']} cores" if result["device"] == "cpu" else "one GPU"
+    lines = [
+        f"### {case.what}, {precision}",
+        "",
+        f"{machine['name']}, {where}; TensorFlow {versions.get('tensorflow')}, PyTorch {versions.get('torch')}; "
+        f"{turns} rounds of {steps} steps; other programs took {disturbance:.0%} of these cores.",
+        "",
+        row(["", "steps per second, median (range)", f"{first} is so many times as fast, median (range)"]),
+        row(["---"] * 3),
+    ]
+    for name, rate in summary["per_second"].items():
+        ratio = summary["ratios"].get(f"{first} / {name}")
+        cells = [
+            f"{value['median']:.2f} ({value['low']:.2f} to {value['high']:.2f})" for value in (rate, ratio) if value
+        ]
+        lines.append(row([name, *cells, *([""] * (2 - len(cells)))]))
+    return "\n".join([*lines, ""])
 
 
 def main() -> int:
@@ -180,6 +227,10 @@ def main() -> int:
             summary = summarize(measure(builders, cores, options.turns, steps, what, hide_gpu))
             result["models"][model][precision] = summary
             print(f"\n{case.what}\n{table(precision, summary, 'steps/s')}", flush=True)
+            if options.write:
+                name = f"steps {model} {precision} {options.device}"
+                text = page_section(case, summary, precision, result, options.turns, steps)
+                write_section(ROOT / PAGE, name, text, _HEAD)
     print(f"\n{json.dumps(result)}")
     return 0
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from metrics.arrays import real_array
 from metrics.beta_vae import beta_vae, dlib_beta_vae
+from metrics.code_classification import CodeErrorResult, Matching, code_error
 from metrics.dci import (
     dci_hist_gbt,
     dci_lasso,
@@ -25,6 +26,7 @@ from metrics.explicitness import dlib_explicitness, explicitness
 from metrics.factor_protocols import (
     DlibFactorProtocol,
     DlibGroupProtocol,
+    HeldOutProtocol,
     InfoganCrFactorProtocol,
     InfoganCrRandomProtocol,
 )
@@ -42,6 +44,7 @@ from metrics.sap import dlib_sap, dlib_sap_continuous, sap
 from metrics.udr import dlib_udr_lasso, dlib_udr_spearman
 
 _INFOGAN_CR = "InfoGAN-CR (Lin et al., ICML 2020)"
+_INFOGAN = "InfoGAN (Chen et al., NIPS 2016)"
 _IBGAN = "IB-GAN (Jeon et al., AAAI 2021)"
 _DLIB = "disentanglement_lib (Locatello et al., ICML 2019)"
 
@@ -50,6 +53,7 @@ _SPREAD = ("codes",)
 _TEST_GROUPS = ("test_group_codes", "test_group_labels")
 _CODES = ("codes", "factors")
 _TESTS = ("test_codes", "test_factors")
+_HELD_OUT = {"fast": HeldOutProtocol(limit=FAST_ROWS), "paper": HeldOutProtocol()}
 _ABOUT_FACTORS = ("factor_names", "discrete", "periodic")
 
 _CR_GROUPS = {"fast": FactorVaeProtocol(std_image_limit=FAST_ROWS), "paper": FactorVaeProtocol()}
@@ -171,6 +175,32 @@ def _udr(function: Callable[..., MetricResult]) -> Callable[[Inputs], MetricResu
 
 def _model_centrality(inputs: Inputs) -> MetricResult:
     return centrality(inputs["model_scores"], names=_model_names(inputs))
+
+
+def _code_error(inputs: Inputs, matching: Matching) -> CodeErrorResult:
+    halves = inputs.split
+    factors, tests = halves.factors, halves.test_factors
+    kinds = np.flatnonzero(factors.discrete) if len(factors.names) > 1 else np.array([0])
+    if len(kinds) != 1:
+        raise ValueError(
+            f"{len(kinds)} of {len(factors.names)} factors are categories; the class must be the only one: give it as "
+            "the only column of factors and test_factors"
+        )
+    column = kinds[0]
+    train, test = factors.levels[:, column] >= 0, tests.levels[:, column] >= 0
+    columns = inputs.arrays.get("code_columns")
+    result = code_error(
+        halves.codes[train],
+        factors.levels[train, column],
+        halves.test_codes[test],
+        tests.levels[test, column],
+        matching,
+        columns,
+    )
+    notes = factors.about_levels + factors.missing
+    if columns is None:
+        notes += (f"all {halves.codes.shape[1]} codes are taken for categories (`code_columns`)",)
+    return dataclasses.replace(result, factor_names=(factors.names[column],), notes=notes)
 
 
 def _model_names(inputs: Inputs) -> list[str] | None:
@@ -410,3 +440,16 @@ register(
     description="unsupervised ranking: mean FactorVAE score of a model's encoder on the others' images and vice versa",
     paper=_INFOGAN_CR,
 )
+for _matching, _description in (
+    ("majority", "the class that most of its training images have"),
+    ("hungarian", "a class of its own, matched on the training images"),
+):
+    register(
+        f"code_error_{_matching}",
+        functools.partial(_code_error, matching=_matching),  # type: ignore[arg-type]
+        needs=_CODES + _TESTS,
+        reads=(*_ABOUT_FACTORS, "code_columns"),
+        protocols=_HELD_OUT,
+        description=f"share of held-out images in a category of another class: it stands for {_description}; 0 is best",
+        paper=_INFOGAN,
+    )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from common.errors import UserError
 from metrics.arrays import IntArray
-from metrics.protocols import FactorData, Samples
+from metrics.protocols import FactorData, Samples, held_out_of
 
 Encode = Callable[[npt.NDArray[np.float32]], npt.ArrayLike]
 """Images `[batch, H, W, C]` float32 in [0, 1] -> codes `[batch, D]`; always called with the same batch size."""
@@ -25,7 +25,7 @@ def encode_samples(
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> list[dict[str, np.ndarray]]:
-    """Encodes the union of all images of all samples, each distinct image once.
+    """Encodes the union of all images of all samples, each distinct image once; so too of all that is held out.
 
     Args:
         data: where the images come from.
@@ -43,16 +43,34 @@ def encode_samples(
         UserError: if codes are not finite, as those of a diverged model are.
         ValueError: if `encode` returns another shape, or the batch size is not positive.
     """
-    wanted = [indices.ravel() for sample in samples for indices in sample.images.values()]
-    if not wanted:
-        return [dict(sample.arrays) for sample in samples]
-    distinct, places = np.unique(np.concatenate(wanted), return_inverse=True)
+    parts = [_encode_union(data, encode, [sample.images for sample in samples], batch_size, progress)]
+    if any(sample.held_out for sample in samples):
+        tests = [sample.held_out for sample in samples]
+        parts.append(_encode_union(held_out_of(data), encode, tests, batch_size, progress))
+    results = [dict(sample.arrays) for sample in samples]
+    for part in parts:
+        for arrays, codes in zip(results, part, strict=True):
+            arrays.update(codes)
+    return results
+
+
+def _encode_union(
+    data: FactorData,
+    encode: Encode,
+    wanted: Sequence[Mapping[str, IntArray]],
+    batch_size: int,
+    progress: Progress | None,
+) -> list[dict[str, np.ndarray]]:
+    numbers = [indices.ravel() for images in wanted for indices in images.values()]
+    if not numbers:
+        return [{} for _ in wanted]
+    distinct, places = np.unique(np.concatenate(numbers), return_inverse=True)
     codes = encode_images(data, encode, distinct, batch_size, progress)
     results: list[dict[str, np.ndarray]] = []
     start = 0
-    for sample in samples:
-        arrays = dict(sample.arrays)
-        for name, indices in sample.images.items():
+    for images in wanted:
+        arrays = {}
+        for name, indices in images.items():
             arrays[name] = codes[places[start : start + indices.size]].reshape(*indices.shape, -1)
             start += indices.size
         results.append(arrays)

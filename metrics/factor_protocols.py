@@ -13,6 +13,7 @@ from metrics.protocols import (
     check_counts,
     full_grid,
     generator,
+    held_out_of,
     random_images,
     stored_groups,
     unknown_factors,
@@ -193,6 +194,59 @@ class DlibGroupProtocol:
         return indices.reshape(count, self.group_size), labels
 
 
+@dataclasses.dataclass(frozen=True)
+class HeldOutProtocol:
+    """The data set's own images to fit to, and those that it holds out to test with.
+
+    Args:
+        limit: at most this many of each, drawn without replacement; what it leaves out is noted in the result.
+            Default: all.
+    """
+
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        check_counts(limit=(self.limit, 2))
+
+    def draw(self, data: FactorData, seed: int) -> Samples:
+        """The images for this seed.
+
+        Args:
+            data: a data set with known factors that holds images out.
+            seed: any integer from 0.
+
+        Raises:
+            UserError: if the data set's factors are not known, none varies, or it holds no images out.
+        """
+        train, notes = self._part(data, seed, "codes", "images")
+        test, more = self._part(held_out_of(data), seed, "test_codes", "images held out")
+        arrays = {**train.arrays, "test_factors": test.arrays["factors"]}
+        return Samples(train.images, arrays, notes + more, test.images)
+
+    def _part(self, data: FactorData, seed: int, name: str, what: str) -> tuple[Samples, tuple[str, ...]]:
+        if not data.factors:
+            raise unknown_factors(data)
+        numbers = np.arange(data.num_examples, dtype=np.int64)
+        notes: tuple[str, ...] = ()
+        if self.limit is not None and self.limit < data.num_examples:
+            numbers = np.sort(random_images(data, generator(seed, f"held out protocol {name}"), self.limit))
+            notes = (f"{self.limit:,} of {data.num_examples:,} {what}",)
+        return Samples({name: numbers}, _factor_arrays(data, numbers)), notes
+
+
+def _factor_arrays(data: FactorData, numbers: IntArray) -> dict[str, np.ndarray]:
+    """`factors` of these images, and what the columns are; factors with one level are left out."""
+    sizes = np.array([2 if factor.size is None else factor.size for factor in data.factors], dtype=np.int64)
+    varying = varying_factors(data.name, sizes)
+    chosen = [data.factors[column] for column in varying]
+    return {
+        "factors": np.asarray(data.values_at(numbers), dtype=np.float64)[:, varying],
+        "factor_names": np.array([factor.name for factor in chosen]),
+        "discrete": np.array([factor.kind == "discrete" for factor in chosen]),
+        "periodic": np.array([factor.kind == "periodic" for factor in chosen]),
+    }
+
+
 def draw_factors(data: FactorData, rng: np.random.Generator, count: int, replace: bool = False) -> Samples:
     """Draws images and tells their factors.
 
@@ -225,12 +279,7 @@ def draw_factors(data: FactorData, rng: np.random.Generator, count: int, replace
         indices = rng.integers(0, data.num_examples, count, dtype=np.int64)
     else:
         indices = random_images(data, rng, count)
-    values = np.asarray(data.values_at(indices), dtype=np.float64)
     if grid is None and any(factor.size is not None for factor in data.factors):
         notes = ("stored images, where the published protocol draws every combination of the factors",)
-    chosen = [data.factors[column] for column in varying]
-    arrays["factors"] = values[:, varying]
-    arrays["factor_names"] = np.array([factor.name for factor in chosen])
-    arrays["discrete"] = np.array([factor.kind == "discrete" for factor in chosen])
-    arrays["periodic"] = np.array([factor.kind == "periodic" for factor in chosen])
+    arrays.update(_factor_arrays(data, indices))
     return Samples({"codes": indices}, arrays, notes)

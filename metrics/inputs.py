@@ -41,6 +41,7 @@ KEYS = {
     "group_labels": "(M,)       integers: which factor that is",
     "test_codes": "(T, D)     codes held out, for metrics that hold some out",
     "test_factors": "(T, F)     their factors",
+    "code_columns": "(K,)       integers: which columns of codes are the categories of one categorical code",
     "test_group_codes": "(U, L, D)  groups held out",
     "test_group_labels": "(U,)       their labels",
     "model_codes": "(m, N, D)  codes of the same N images by m models, to rank the models",

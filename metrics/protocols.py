@@ -101,6 +101,22 @@ class FactorData(Protocol):
         """The values `[n, F]` of the factors of these images."""
 
 
+def held_out_of(data: FactorData) -> FactorData:
+    """The images of the same kind that a data set holds out, such as the test images of MNIST.
+
+    Raises:
+        UserError: if it has none.
+    """
+    # Not a part of `FactorData`: whoever brings a data set of their own need not have it.
+    held_out = getattr(data, "held_out", None)
+    if held_out is None:
+        raise UserError(
+            f"{data.name} holds no images out, on which this metric counts errors; choose a data set with a test set, "
+            "such as mnist, or give arrays with test_codes and test_factors"
+        )
+    return held_out
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Samples:
     """The images that one protocol looks at, before anything is encoded.
@@ -110,11 +126,13 @@ class Samples:
             more. Numbers from `num_examples` on are those of stored groups, one group after the other.
         arrays: arrays that need no encoding, such as `group_labels`.
         notes: how the samples differ from the published protocol.
+        held_out: as `images`, but numbers of the images that the data set holds out.
     """
 
     images: Mapping[str, IntArray]
     arrays: Mapping[str, np.ndarray]
     notes: tuple[str, ...] = ()
+    held_out: Mapping[str, IntArray] = dataclasses.field(default_factory=dict)
 
 
 class SamplingProtocol(Protocol):

@@ -125,6 +125,7 @@ def evaluate(
     batch_size: int = 256,
     progress: Progress | None = None,
     strict_reference: bool = False,
+    more: Arrays | None = None,
 ) -> dict[str, MetricResult]:
     """Scores an encoder on a data set with known factors; each distinct image is encoded once for all metrics.
 
@@ -138,6 +139,7 @@ def evaluate(
         batch_size: images in a batch, default 256.
         progress: told after every batch how many distinct images are encoded, and of how many.
         strict_reference: give what the released code gives for degenerate codes, NaN included.
+        more: further arrays for all metrics, such as `code_columns`, of what only the encoder's owner knows.
 
     Returns:
         per id its result.
@@ -154,7 +156,10 @@ def evaluate(
     chosen = _chosen(metric_ids)
     drawn = draw_samples(dataset, [metric.name for metric in chosen], preset, seed)
     encoded = encode_samples(dataset, encode, list(drawn.values()), batch_size, progress)
-    inputs = {protocol: Inputs(arrays, seed, strict_reference) for protocol, arrays in zip(drawn, encoded, strict=True)}
+    inputs = {
+        protocol: Inputs({**arrays, **(more or {})}, seed, strict_reference)
+        for protocol, arrays in zip(drawn, encoded, strict=True)
+    }
     results = {}
     for metric in chosen:
         protocol = _protocol(metric, preset)

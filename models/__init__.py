@@ -2,5 +2,8 @@
 
 MODELS: dict[str, str] = {
     "ibgan": "models.ibgan:IBGANOptions",
+    "factor_vae": "models.factor_vae:FactorVAEOptions",
+    "infogan": "models.infogan:InfoGANOptions",
+    "infogan_cr": "models.infogan_cr:InfoGANCROptions",
 }
 """Registry: name in gin files to the class of the model's options. A new model adds one line."""

@@ -37,3 +37,10 @@ def all_replicas_mean(value: tf.Tensor) -> tf.Tensor:
     if replica_count() == 1:
         return value
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, value)
+
+
+def all_replicas_rows(values: tf.Tensor) -> tf.Tensor:
+    """The rows of all replicas, `[batch * replicas, ...]`, the same on each: the global batch in its order."""
+    if replica_count() == 1:
+        return values
+    return tf.distribute.get_replica_context().all_gather(values, axis=0)

@@ -9,7 +9,9 @@ from typing import Literal, get_args
 
 import keras
 
-Scheme = Literal["normal", "xavier", "kaiming", "orthogonal", "pytorch", "dcgan_tensorflow", "dcgan_pytorch"]
+Scheme = Literal[
+    "normal", "xavier", "kaiming", "orthogonal", "pytorch", "dcgan_tensorflow", "dcgan_pytorch", "tensorflow"
+]
 LayerKind = Literal["dense", "convolution", "deconvolution"]
 
 _DCGAN_DEVIATION = 0.02
@@ -24,7 +26,8 @@ class WeightInitialization:
             gain 1; `pytorch` is U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for weight and bias, PyTorch's default; with
             `dcgan_tensorflow` convolutions are N(0, 0.02) cut off at two deviations, all others N(0, 0.02); with
             `dcgan_pytorch` convolutions and transposed ones are N(0, 0.02), linear layers and all biases PyTorch's
-            default. Schemes other than the two of PyTorch set biases to 0.
+            default; `tensorflow` is U(-a, a) with a = sqrt(6 / (fan_in + fan_out)), TensorFlow's default. Schemes
+            other than the two of PyTorch set biases to 0.
         seed: the run's seed; each layer derives its own from its name.
         gamma_deviation: batch normalization's scales start from N(1, gamma_deviation); 0: from 1.
     """
@@ -66,20 +69,24 @@ class WeightInitialization:
         """The initializer arguments of a batch normalization; none if its scales start from 1."""
         if not self.gamma_deviation:
             return {}
-        seed = self._layer_seed(name)
+        seed = self.layer_seed(name)
         return {"gamma_initializer": keras.initializers.RandomNormal(1.0, self.gamma_deviation, seed=seed)}
 
-    def _layer_seed(self, name: str) -> int:
+    def layer_seed(self, name: str) -> int:
+        """The seed of what has this name, which follows from the run's."""
         return zlib.crc32(f"{self.seed}/{name}".encode()) & 0x7FFFFFFF
 
     def _uniform(self, name: str, fan_in: int) -> keras.initializers.Initializer:
         bound = 1.0 / math.sqrt(fan_in)
-        return keras.initializers.RandomUniform(-bound, bound, seed=self._layer_seed(name))
+        return keras.initializers.RandomUniform(-bound, bound, seed=self.layer_seed(name))
 
     def _kernel(self, name: str, fan_in: int, fan_out: int, kind: LayerKind) -> keras.initializers.Initializer:
         if self.scheme == "pytorch" or (self.scheme == "dcgan_pytorch" and kind == "dense"):
             return self._uniform(name, fan_in)
-        seed = self._layer_seed(name)
+        seed = self.layer_seed(name)
+        if self.scheme == "tensorflow":
+            bound = math.sqrt(6.0 / (fan_in + fan_out))
+            return keras.initializers.RandomUniform(-bound, bound, seed=seed)
         if self.scheme == "orthogonal":
             return keras.initializers.Orthogonal(gain=1.0, seed=seed)
         if self.scheme == "dcgan_tensorflow" and kind == "convolution":

@@ -216,6 +216,16 @@ class LatentSpace:
             column += block.size
         return directions
 
+    def categorical_columns(self) -> list[range]:
+        """Of each categorical code its columns among the codes, that is, in the representation of images."""
+        codes = [block for block in self.blocks if block.is_code]
+        ends = np.cumsum([block.size for block in codes]).tolist()
+        return [
+            range(end - block.size, end)
+            for block, end in zip(codes, ends, strict=True)
+            if isinstance(block, Categorical)
+        ]
+
     def describe(self) -> list[Mapping[str, Any]]:
         """The blocks as plain data."""
         return [{"kind": type(block).__name__.lower(), **vars(block)} for block in self.blocks]

@@ -16,6 +16,8 @@ from models.distribution import replica_count
 _FREE_BATCH_STATISTICS: contextvars.ContextVar[bool] = contextvars.ContextVar("free_batch_statistics", default=False)
 _DEFERRED: contextvars.ContextVar[list[BatchStatistics] | None] = contextvars.ContextVar("deferred", default=None)
 _FEW_CHANNELS = 4
+_MANY_FEATURES = 4096
+_COLUMNS = 256
 _BLOCKS = 64
 
 
@@ -129,13 +131,34 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 
 @keras.saving.register_keras_serializable(package="spout")
+class Dense(keras.layers.Dense):
+    """A linear layer; one of very many features computes its outputs block by block, which suits a CPU's caches."""
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        features = inputs.shape[-1]
+        long = inputs.shape.rank == 2 and features >= _MANY_FEATURES and self.units % _COLUMNS == 0
+        if not long or tf.config.list_physical_devices("GPU"):
+            return super().call(inputs, training=training)
+        return _finish(self, _long_product(inputs, tf.convert_to_tensor(self.kernel)))
+
+
+@keras.saving.register_keras_serializable(package="spout")
 class Conv2D(keras.layers.Conv2D):
     """Convolution; for images of few channels at stride 2 with a fast gradient with respect to the images."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        if not _is_halving(self) or inputs.shape[-1] > _FEW_CHANNELS or not _has_even_sides(inputs):
-            return super().call(inputs)
-        return _finish(self, _halving_convolution(inputs, tf.convert_to_tensor(self.kernel)))
+        return (
+            self.convolve(inputs, tf.convert_to_tensor(self.kernel)) if self._is_fast(inputs) else super().call(inputs)
+        )
+
+    def convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """The layer's outputs with this kernel in place of its own."""
+        if self._is_fast(inputs):
+            return _finish(self, _halving_convolution(inputs, kernel))
+        return _finish(self, self.convolution_op(inputs, kernel))
+
+    def _is_fast(self, inputs: tf.Tensor) -> bool:
+        return _is_halving(self) and inputs.shape[-1] <= _FEW_CHANNELS and _has_even_sides(inputs)
 
 
 @keras.saving.register_keras_serializable(package="spout")
@@ -242,6 +265,17 @@ def _overlapping_sum(features: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     both = tf.pad(rows[:, 0], [keep] * 5 + [after]) + tf.pad(rows[:, 1], [keep] * 5 + [before])
     pixels = tf.reshape(tf.transpose(both, [3, 4, 0, 5, 1, 2]), [batch, 2 * height + 2, 2 * width + 2, channels])
     return pixels[:, 1:-1, 1:-1]
+
+
+@tf.custom_gradient
+def _long_product(features: tf.Tensor, kernel: tf.Tensor) -> Any:
+    """`features [batch, many] @ kernel [many, units]`, a block of units after the other."""
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.matmul(upstream, kernel, transpose_b=True), tf.matmul(features, upstream, transpose_a=True)
+
+    starts = range(0, kernel.shape[1], _COLUMNS)
+    return tf.concat([features @ kernel[:, start : start + _COLUMNS] for start in starts], axis=1), gradient
 
 
 @tf.custom_gradient

@@ -83,6 +83,81 @@ class Noise:
         )
         return self._local_rows(values, rows)
 
+    def common_normal(self, stream: str, shape: list[int] | tuple[int, ...], cut: float = float("inf")) -> tf.Tensor:
+        """Standard normal noise that is the same on all replicas, such as fresh weights.
+
+        Args:
+            stream: the name of the noise.
+            shape: shape of the result.
+            cut: values beyond this many deviations are drawn again (in effect: the distribution function is inverted).
+
+        Returns:
+            float32 of that shape.
+        """
+        tail = 0.5 * math.erfc(cut / math.sqrt(2.0))
+        # Half of the last bit keeps 0 out, whose quantile is infinite.
+        uniform = tail + (1.0 - 2.0 * tail) * (_unit(self._bits(stream, list(shape))) + 2.0**-25)
+        return tf.math.ndtri(uniform)
+
+    def permutations(self, stream: str, rows: int | tf.Tensor, columns: int) -> tf.Tensor:
+        """One random permutation of the global batch's rows for each column.
+
+        Args:
+            stream: the name of the noise.
+            rows: rows on this replica.
+            columns: number of columns.
+
+        Returns:
+            int32 `[rows, columns]`: this replica's rows; values are numbers of rows of the global batch.
+        """
+        order = tf.argsort(self._bits(stream, [columns, rows * replica_count()]), axis=1)
+        return self._local_rows(tf.transpose(order), rows)
+
+
+def content_normal(images: tf.Tensor, size: int, seed: int) -> tf.Tensor:
+    """Standard normal noise that is a function of an image's content and of nothing else.
+
+    Equal images have equal noise, in any batch and any order, up to the last bits of the logarithm and the cosine; the
+    noise of images that differ is independent.
+
+    Args:
+        images: float32 `[batch, ...]`, compared bit by bit.
+        size: how many numbers for each image.
+        seed: another one gives other noise.
+
+    Returns:
+        float32 `[batch, size]`.
+
+    Source: multilinear hashing (Carter and Wegman 1979); SplitMix (Steele, Lea and Flood 2014); Box and Muller 1958.
+    """
+    pixels = tf.reshape(tf.cast(images, tf.float32), [tf.shape(images)[0], math.prod(images.shape[1:])])
+    bits = tf.cast(tf.bitcast(pixels, tf.int32), tf.int64)
+    places = _mixed(_GOLDEN * tf.range(1, bits.shape[1] + 1, dtype=tf.int64))
+    # The low bits of a product are poor, and those of black and white pixels are all 0.
+    content = tf.reduce_sum(_folded(bits * tf.bitwise.bitwise_or(places, 1), 32), axis=1)
+    counters = _GOLDEN * tf.range(1, size + 1, dtype=tf.int64)
+    key = _mixed(tf.constant(seed, tf.int64) + _GOLDEN)
+    drawn = _mixed(_mixed(content + key)[:, tf.newaxis] + counters)
+    low, high = (_unit(tf.cast(part, tf.int32)) for part in (drawn, tf.bitwise.right_shift(drawn, 32)))
+    return tf.sqrt(-2.0 * tf.math.log(1.0 - low)) * tf.cos((2.0 * math.pi) * high)
+
+
+_GOLDEN = 0x9E3779B97F4A7C15 - 2**64
+_MULTIPLIERS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
+
+
+def _folded(values: tf.Tensor, shift: int) -> tf.Tensor:
+    """Int64 values xor themselves shifted to the right, as if without a sign."""
+    upper = tf.bitwise.bitwise_and(tf.bitwise.right_shift(values, shift), 2 ** (64 - shift) - 1)
+    return tf.bitwise.bitwise_xor(values, upper)
+
+
+def _mixed(values: tf.Tensor) -> tf.Tensor:
+    """SplitMix's permutation of the int64: every bit that goes in changes half of those that come out."""
+    for shift, multiplier in zip((30, 27), _MULTIPLIERS, strict=True):
+        values = _folded(values, shift) * multiplier
+    return _folded(values, 31)
+
 
 def _unit(bits: tf.Tensor) -> tf.Tensor:
     """Float32 in [0, 1) of the upper 24 bits of int32; every operation is exact."""

@@ -25,6 +25,21 @@ def linear_ramp(step: tf.Tensor, start: float, end: float, first_step: int, last
     return start + (end - start) * progress
 
 
+def piecewise_constant(step: tf.Tensor, values: Sequence[float], steps: Sequence[int]) -> tf.Tensor:
+    """A value that jumps.
+
+    Args:
+        step: the training step, an integer tensor.
+        values: the value before the first jump, and that from each jump on.
+        steps: the steps, rising, at which it jumps: one fewer than values.
+
+    Returns:
+        scalar float32.
+    """
+    passed = tf.reduce_sum(tf.cast(tf.cast(step, tf.int64) >= tf.constant(steps, tf.int64), tf.int32))
+    return tf.gather(tf.constant(values, tf.float32), passed)
+
+
 @keras.saving.register_keras_serializable(package="spout")
 class MultiStepDecay(keras.optimizers.schedules.LearningRateSchedule):
     """Multiplies the learning rate by `gamma` at each milestone (PyTorch's `MultiStepLR`, counted in steps).

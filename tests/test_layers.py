@@ -15,6 +15,7 @@ from models.layers import (
     BatchNormalization,
     Conv2D,
     Conv2DTranspose,
+    Dense,
     WholeMapConv2D,
     batch_statistics,
     deferred_moving_statistics,
@@ -309,3 +310,21 @@ def test_unbiased_moving_variance() -> None:
         layer(tf.constant(values), training=True)
         np.testing.assert_allclose(layer.moving_variance.numpy(), values.var(axis=0, ddof=int(unbiased)), rtol=1e-5)
         assert BatchNormalization.from_config(layer.get_config()).unbiased is unbiased
+
+
+@pytest.mark.parametrize("units", [512, 100])
+def test_linear_layer_of_many_features_equals_keras(units: int) -> None:
+    rng = np.random.default_rng(0)
+    features = tf.constant(rng.normal(size=(6, 4096)), tf.float32)
+    ours, theirs = Dense(units), keras.layers.Dense(units)
+    results = []
+    for layer in (ours, theirs):
+        layer.build(features.shape)
+        layer.set_weights([np.random.default_rng(1).normal(size=weight.shape) for weight in layer.get_weights()])
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            outputs = layer(features)
+            loss = tf.reduce_sum(outputs * tf.cos(outputs / 50))
+        results.append([outputs, *tape.gradient(loss, [features, *layer.trainable_variables])])
+    for found, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-3)

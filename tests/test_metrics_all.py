@@ -15,8 +15,9 @@ from common.errors import UserError
 from metrics.generation_catalogue import ENTRIES
 from metrics.results import MetricResult
 
-# Those of generated images and of retrieval have arrays, and tests, of their own.
-NAMES = [name for name in metrics.names() if name not in {entry.name for entry in ENTRIES}]
+# Those of generated images, of retrieval and of categorical codes have arrays, and tests, of their own.
+OTHERS = {entry.name for entry in ENTRIES} | {"code_error_majority", "code_error_hungarian"}
+NAMES = [name for name in metrics.names() if name not in OTHERS]
 ON_FACTORS = [name for name in NAMES if metrics.get(name).needs == ("codes", "factors")]
 ON_GROUPS = [name for name in NAMES if metrics.get(name).needs == ("group_codes", "group_labels")]
 # Its degenerate cases are those of dci_hist_gbt, which grows the same trees in a fraction of the time.

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from common.errors import UserError
 from common.files import write_text
 from metrics.registry import draw_samples, evaluate
@@ -62,8 +64,25 @@ class Evaluator:
         options = self._options
         if not options.metrics:
             return {}
-        results = evaluate(self._dataset, self._encode, options.metrics, preset, options.seed, options.batch, progress)
+        results = evaluate(
+            self._dataset,
+            self._encode,
+            options.metrics,
+            preset,
+            options.seed,
+            options.batch,
+            progress,
+            more=self._about_codes(),
+        )
         return {name: result.to_json() for name, result in results.items()}
+
+    def _about_codes(self) -> dict[str, np.ndarray]:
+        """Which columns of the model's own representation are its first categorical code, if it has one."""
+        own = next(iter(self._model.representations))
+        if self._options.representation not in (None, own):
+            return {}
+        columns = self._model.latent_space.categorical_columns()
+        return {"code_columns": np.array(columns[0])} if columns else {}
 
     def kept_scores(self, folder: Path, preset: str, progress: Callable[[int, int], None] | None = None) -> Scores:
         """The same, from the file of this step, preset and fingerprint if there is one; else measured and written."""

@@ -102,7 +102,7 @@ def compiled_encoder(
         raise UserError(f"evaluation.representation is {representation!r}{near_matches(representation, list(known))}")
     function = model.encode if representation is None else known[representation]
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def encode(images: tf.Tensor) -> tf.Tensor:
         return function(images)
 

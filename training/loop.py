@@ -82,7 +82,9 @@ class TrainingLoop:
             fits = dataset.fits_device if resident is None else resident
             self._source = dataset.batch_source(global_batch, seed) if fits else None
         self._iterator: Iterator[Any] | None = None
-        self._step_function = tf.function(model.train_step, jit_compile=True) if runtime.xla else model.train_step
+        self._step_function = (
+            tf.function(model.train_step, jit_compile=True, autograph=False) if runtime.xla else model.train_step
+        )
         self._chunk = tf.function(self._resident_chunk if self._source else self._streamed_chunk)
 
     @property
@@ -139,10 +141,13 @@ class TrainingLoop:
             values = values.write(index, self._mean(self.runtime.strategy.run(self._step, args=(batch,))))
         return values.stack()
 
+    # AutoGraph looks through every line that a step runs, for many seconds, and finds no loop to convert.
+    @tf.autograph.experimental.do_not_convert
     def _resident_step(self) -> tf.Tensor:
         images = self._source(tf.convert_to_tensor(self.model.step), replica_index(), replica_count())  # type: ignore[misc]
         return self._step(images)
 
+    @tf.autograph.experimental.do_not_convert
     def _step(self, images: tf.Tensor) -> tf.Tensor:
         scalars = self._step_function(images)
         self._names = sorted(scalars)

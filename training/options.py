@@ -13,6 +13,7 @@ StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker"]
 Precision = Literal["float32", "mixed_bfloat16"]
 Preset = Literal["fast", "paper"]
 BatchNormMode = Literal["inference", "batch"]
+SheetNoise = Literal["row", "cell"]
 
 
 def _check_if_set(option: str, value: float | None, least: float, most: float = float("inf")) -> None:
@@ -143,6 +144,8 @@ class TraversalOptions:
         steps: columns of a sheet.
         rows: base codes, one per row.
         batch_norm: `inference`, or `batch`: normalize with the statistics of the sheet, as the community code does.
+        noise: in sheets of a categorical code by a continuous one, `row`: all images of a row share their noise, as in
+            InfoGAN's figures; `cell`: each has its own, as in its community code.
         seed: of the base codes.
         frames_per_second: of the GIFs.
     """
@@ -152,6 +155,7 @@ class TraversalOptions:
     steps: int = 10
     rows: int = 16
     batch_norm: BatchNormMode = "inference"
+    noise: SheetNoise = "row"
     seed: int = 0
     frames_per_second: int = 8
 
@@ -167,6 +171,7 @@ class TraversalOptions:
         check_range("seed", self.seed, 0, 2**31 - 1)
         check_range("frames_per_second", self.frames_per_second, 1, 100)
         check_choice("batch_norm", self.batch_norm, BatchNormMode)
+        check_choice("noise", self.noise, SheetNoise)
 
     @property
     def span(self) -> tuple[float, float] | None:

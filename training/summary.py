@@ -139,6 +139,7 @@ def _traversal_sections(folder: RunFolder) -> list[report.Section]:
         movie = _training_movie(folder, base)
         if movie is not None:
             sections.append(report.Picture(movie, f"The same while training ({base})"))
+        sections += _code_sheet_sections(folder, base)
     first = sorted(found.glob("*_all.png"))[:1]
     for overview in first:
         base = overview.name.removesuffix("_all.png")
@@ -147,13 +148,23 @@ def _traversal_sections(folder: RunFolder) -> list[report.Section]:
     return sections
 
 
+def _code_sheet_sections(folder: RunFolder, base: str) -> list[report.Section]:
+    """The sheets of two codes, and their GIFs over training; a sheet of one code has a GIF of its own name."""
+    shown = []
+    for sheet in sorted((folder.path / "pictures").glob(f"{base}_*.png"), key=_natural_order):
+        if sheet.stem != f"{base}_all" and not sheet.with_suffix(".gif").exists():
+            movie = _training_movie(folder, sheet.stem)
+            shown += [report.Picture(path, path.stem) for path in (sheet, movie) if path is not None]
+    return [report.Gallery(shown)] if shown else []
+
+
 def _natural_order(path: Path) -> list[int | str]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]
 
 
 def _training_movie(folder: RunFolder, base: str) -> Path | None:
     """A GIF of the sheets drawn while training, thinned evenly if there are many."""
-    sheets = sorted((folder.path / "training_pictures").glob(f"{base}_*.png"))
+    sheets = sorted((folder.path / "training_pictures").glob(f"{base}_[0-9]*.png"))
     if len(sheets) < 2:
         return None
     count = min(_LONGEST_MOVIE, len(sheets))

@@ -200,6 +200,7 @@ class _Session:
     def _paint(self, step: int) -> None:
         sheets = {"samples": self.painter.samples(_SAMPLES)}
         sheets |= {name: self.painter.overview(name) for name in self.painter.bases()}
+        sheets |= self.painter.code_sheets()
         for name, sheet in sheets.items():
             pictures.save_png(sheet, self.folder.subfolder("training_pictures") / f"{name}_{step:09d}.png")
             self.records.picture(step, f"pictures/{name}", sheet)

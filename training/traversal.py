@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.base import DisentanglementModel
-from models.latents import Traversal
+from models.latents import Block, Categorical, Traversal, Uniform
 from models.layers import batch_statistics
 from models.noise import Noise
 from training import pictures
@@ -75,6 +75,54 @@ class Painter:
         columns = [f"{value:.2f}" for value in values] if len(rows[0]) == len(values) else [""] * len(rows[0])
         return pictures.labelled_sheet(np.stack(rows), labels, columns, f"{name}, base {row}")
 
+    def code_sheets(self) -> dict[str, np.ndarray]:
+        """One sheet for every categorical code and every other one, uint8: rows are categories, columns values.
+
+        All other codes stay at category 0 or in the middle of their range; the noise is the same every time.
+
+        Returns:
+            `<base>_<categorical code>_<other code>` to sheet; empty if the latent space has not both kinds.
+        """
+        moves = self.model.latent_space.traversals()
+        by_row = [move for move in moves if isinstance(move.block, Categorical)]
+        by_column = [move for move in moves if not isinstance(move.block, Categorical)]
+        sheets = {}
+        for row in by_row:
+            for column in by_column:
+                values = column.block.traversal_values(self.options.steps, self.options.span)
+                labels = [str(category) for category in range(row.block.size)]
+                columns = [f"{value:.2f}" for value in values]
+                for name, base in self._neutral_bases(row.block.size).items():
+                    cells = np.stack([column.apply(base[:, i], value) for i, value in enumerate(values)], axis=1)
+                    for category in range(row.block.size):
+                        cells[category] = row.apply(cells[category], category)
+                    images = self.generate(cells.reshape(-1, cells.shape[-1])).reshape(
+                        *cells.shape[:2], *self.model.image_shape
+                    )
+                    title = f"{name}: rows {row.label}, columns {column.label}"
+                    sheet = pictures.labelled_sheet(images, labels, columns, title)
+                    sheets[f"{name}_{row.label}_{column.label}"] = sheet
+        return sheets
+
+    def _neutral_bases(self, rows: int) -> dict[str, np.ndarray]:
+        """By name base codes `[rows, steps, size]`: all codes in the middle, the noise as the options have it."""
+        steps = self.options.steps
+        count = rows * steps if self.options.noise == "cell" else rows
+        bases = {}
+        for name, drawn in self.model.traversal_bases(count, Noise(self.options.seed, 0)).items():
+            base = drawn.numpy()
+            for move in self.model.latent_space.traversals():
+                base = move.apply(base, _middle(move.block))
+            if self.options.noise == "row":
+                base = np.repeat(base, steps, axis=0)
+            bases[name] = base.reshape(rows, steps, -1)
+        return bases
+
+
+def _middle(block: Block) -> float:
+    """Category 0, or the middle of the prior's range."""
+    return (block.low + block.high) / 2 if isinstance(block, Uniform) else 0.0
+
 
 def _equal_lengths(rows: list[np.ndarray]) -> list[np.ndarray]:
     longest = max(len(images) for images in rows)
@@ -84,9 +132,11 @@ def _equal_lengths(rows: list[np.ndarray]) -> list[np.ndarray]:
 def write_traversals(painter: Painter, folder: Path) -> list[Path]:
     """Writes a sheet and a GIF per code and base, as the reference does: rows are base codes, columns values.
 
+    Where there are categorical codes and others, a sheet for each pair of them too, see `Painter.code_sheets`.
+
     Args:
         painter: of the model.
-        folder: where they go: `<base>_<code>.png`, `<base>_<code>.gif` and `<base>_all.png`.
+        folder: where they go: `<base>_all.png`, `<base>_<code>.png`, `<base>_<code>.gif`, `<base>_<code>_<code>.png`.
 
     Returns:
         the files.
@@ -106,4 +156,7 @@ def write_traversals(painter: Painter, folder: Path) -> list[Path]:
             frames = [pictures.image_grid(images[:, step], columns=4) for step in range(len(values))]
             pictures.save_gif(frames + frames[-2:0:-1], movie, painter.options.frames_per_second)
             written += [sheet, movie]
+    for name, picture in painter.code_sheets().items():
+        written.append(folder / f"{name}.png")
+        pictures.save_png(picture, written[-1])
     return written

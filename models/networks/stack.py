@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from models.initializers import LayerKind, WeightInitialization
-from models.layers import BatchNormalization, Conv2D, Conv2DTranspose
+from models.layers import BatchNormalization, Conv2D, Conv2DTranspose, Dense
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Stack:
     def dense(self, units: int, use_bias: bool = True, dtype: str | None = None) -> None:
         """Appends a linear layer."""
         arguments = self._arguments("dense", self.tensor.shape[-1], units, use_bias)
-        self.tensor = keras.layers.Dense(units, dtype=dtype, **arguments)(self.tensor)
+        self.tensor = Dense(units, dtype=dtype, **arguments)(self.tensor)
 
     def convolve(self, filters: int, kernel: int, stride: int, use_bias: bool = True, dtype: str | None = None) -> None:
         """Appends a 'same' convolution."""

@@ -1,0 +1,93 @@
+"""States on the way that have a name of their own: saved, scored, drawn, and there for all modes afterwards."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import tiny_runs
+
+from common.errors import UserError
+from training import modes
+from training.checkpoints import Checkpoints
+from training.configuration import load
+from training.experiment import build
+from training.run_folder import RunFolder
+
+BINDINGS = (
+    "data.source = 'synthetic'",
+    "data.limit = 64",
+    "experiment.global_batch = 8",
+    "experiment.total_steps = 10",
+    "experiment.chunk_steps = 4",
+    "experiment.log_every = 5",
+    "experiment.picture_every = 0",
+    "experiment.checkpoint_every = 0",
+    "experiment.evaluate_every = 0",
+    "experiment.best_metric = None",
+    "infogan_cr.contrastive_steps = (6,)",
+    "evaluation.metrics = ('mig',)",
+    "evaluation.preset = 'fast'",
+    "traversal.rows = 2",
+    "traversal.steps = 3",
+)
+
+
+def command(folder: Path, *more: str) -> list[str]:
+    bindings = [*BINDINGS, *more]
+    return ["--gin_file=gin/infogan_cr_dsprites.gin", *(f"--gin_param={b}" for b in bindings), f"--run_dir={folder}"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose contrastive regularizer was switched on at step 6."""
+    folder = tmp_path_factory.mktemp("snapshots") / "run"
+    result = tiny_runs.run(*command(folder))
+    assert result.returncode == 0, result.stderr
+    assert "snapshot infogan_modified: mig" in result.stderr
+    return folder
+
+
+def test_snapshot_is_scored_drawn_and_reported(finished: Path) -> None:
+    kept = json.loads((finished / "snapshots" / "infogan_modified" / "scores.json").read_text())
+    result = json.loads((finished / "result.json").read_text())
+    assert kept["step"] == 6
+    assert kept["fingerprint"] != result["fingerprint"]
+    assert result["snapshots"] == {
+        "infogan_modified": {"step": 6, "scores": {"mig": kept["scores"]["mig"]["score"]}},
+    }
+    records = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records if "score_infogan_modified/mig" in r] == [6]
+    assert "Snapshot infogan_modified, step 6" in (finished / "report.html").read_text()
+    assert (finished / "snapshots" / "infogan_modified" / "samples.png").is_file()
+
+
+def test_snapshot_is_a_checkpoint_for_all_modes(finished: Path) -> None:
+    configuration, _ = load([finished / "configuration.gin"])
+    kept = json.loads((finished / "snapshots" / "infogan_modified" / "scores.json").read_text())
+    experiment, _ = modes.restored(configuration, finished, "infogan_modified")
+    assert int(experiment.model.step.numpy()) == 6
+    assert experiment.model.fingerprint() == kept["fingerprint"]
+    with pytest.raises(UserError, match=r"checkpoint is 'infogan'.*infogan_modified"):
+        modes.restored(configuration, finished, "infogan")
+
+
+def test_run_killed_behind_the_snapshot_ends_as_if_it_had_not_been(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    saved = folder / "snapshots" / "infogan_modified" / "scores.json"
+    killed = tiny_runs.stop_at(saved.is_file, signal.SIGKILL, *command(folder))
+    assert killed.returncode == -signal.SIGKILL
+    assert tiny_runs.run(*command(folder)).returncode == 0
+    for name in ("metrics.jsonl", "snapshots/infogan_modified/scores.json"):
+        assert (folder / name).read_bytes() == (finished / name).read_bytes()
+    ours, theirs = (json.loads((path / "result.json").read_text())["fingerprint"] for path in (folder, finished))
+    assert ours == theirs
+
+
+def test_run_that_ends_before_has_no_snapshot(tmp_path: Path) -> None:
+    configuration, _ = load(["gin/infogan_cr_dsprites.gin"], [*BINDINGS, "experiment.total_steps = 5"])
+    experiment = build(configuration)
+    checkpoints = Checkpoints(RunFolder(tmp_path).checkpoints, experiment.model, keep=1)
+    assert checkpoints.restore_named("infogan_modified") is None
