@@ -130,7 +130,7 @@ PROOFS = (
             ),
         ),
         terms=("information/c1", "information/c2", "information/c3"),
-        bindings=("experiment.total_steps = 1876",),
+        bindings=("experiment.total_steps = 1407",),
     ),
     Proof(
         "factor-vae-dsprites-short",

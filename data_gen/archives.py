@@ -243,15 +243,17 @@ def _without_repeats(members: Iterable[Member]) -> Iterator[Member]:
 
 def _walk(path: Path) -> Iterator[tuple[str, os.stat_result | None]]:
     """The files of a folder in the order of their names; no status for links that lead nowhere."""
-    for folder, folders, files in os.walk(path):
+    top = os.fspath(path)
+    for folder, folders, files in os.walk(top):
         folders.sort()
+        below = os.path.relpath(folder, top)
+        front = "" if below == os.curdir else f"{below.replace(os.sep, '/')}/"
         for file in sorted(files):
-            full = Path(folder, file)
-            name = full.relative_to(path).as_posix()
+            name = front + file
             if is_litter(name):
                 continue
             try:
-                yield name, full.stat()
+                yield name, os.stat(os.path.join(folder, file))
             except OSError:
                 yield name, None
 

@@ -67,6 +67,7 @@ def synthetic(
         fitted(pixels, (size, size, channels)),
         classes=kinds[:, None] if labels else None,
         factors=(Factor("label", 3, "discrete"),) if labels else (),
+        class_names=("ball", "cross", "ring") if labels else (),
         name="image_folder_synthetic",
         source="synthetic",
         description=f"{num_examples:,} drawn scenes, a stand-in for a folder of images in tests and first tries.",
@@ -106,7 +107,8 @@ def load(
         crop: `center`, the largest square in the middle; `none`, squash; or the side of a square in pixels.
         filter: how to scale, see `Picture`.
         background: behind transparent pixels: `white`, `black`, or `drop` to show what they hide.
-        labels_from_folders: whether the sub-folder of an image, up to the innermost, is a factor `label`.
+        labels_from_folders: whether the sub-folder of an image, up to the innermost, is a factor `label`; what its
+            levels mean is in `class_names`.
         called: what the data set is called. Default: the name of the folder or archive.
         tolerance: share of files that may be unusable. Default: 0.01.
         num_examples, seed: those of the source `synthetic`.
@@ -138,7 +140,7 @@ def load(
 
 def _dataset(read: Read, called: str, folder: Path, labels: bool) -> Dataset:
     left_out = f" Left out: {read.account.reasons()}." if read.account.num_skipped else ""
-    classes, told = None, ""
+    classes, told, known = None, "", []
     factors: tuple[Factor, ...] = ()
     if labels:
         kinds = [name.rpartition("/")[0] for name in read.names]
@@ -157,6 +159,7 @@ def _dataset(read: Read, called: str, folder: Path, labels: bool) -> Dataset:
         source="files",
         classes=classes,
         factors=factors,
+        class_names=tuple(known),
         description=f"{len(read.names):,} images from {folder.name}.{told}{left_out}",
     )
 

@@ -123,15 +123,23 @@ class ImageSet(ArrayDataset):
         images: uint8 of shape (n, height, width, channels); may be memory-mapped.
         splits: its parts, in the order in which they are written. Default: one part, `train`.
         account: which files are in it. Default: all of them.
+        class_names: what the levels of its only factor are called. Default: nothing.
         **about: further arguments of `ArrayDataset`.
     """
 
     def __init__(
-        self, images: Pixels, *, splits: Splits | None = None, account: Account | None = None, **about: Any
+        self,
+        images: Pixels,
+        *,
+        splits: Splits | None = None,
+        account: Account | None = None,
+        class_names: tuple[str, ...] = (),
+        **about: Any,
     ) -> None:
         super().__init__(images, **about)
         self.splits: Splits = splits if splits is not None else {"train": np.arange(len(images))}
         self.account: Account = account if account is not None else Account(len(images))
+        self.class_names = class_names
 
     def subset(self, indices: NDArray[np.int64], name: str) -> ImageSelection:
         return ImageSelection(self, indices, name)
@@ -143,6 +151,7 @@ class ImageSelection(Subset):
     def __init__(self, base: ImageSet | ImageSelection, indices: NDArray[np.int64], name: str) -> None:
         super().__init__(base, indices, name)
         self.account: Account = base.account
+        self.class_names: tuple[str, ...] = base.class_names
         self.splits: Splits = {
             part: kept
             for part, numbers in base.splits.items()

@@ -33,6 +33,7 @@ _BLOCK_PAIRS = 64
 # Makes of a seed two others: of the order of y where it is independent, and of random changes.
 _ORDER_OF_Y = 0x5851F42D4C957F2D
 _CHANGES = 0x14057B7EF767814F
+_TRIES = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +77,85 @@ def random_flips(together: bool) -> Augmentation:
         return tf.where(flip[:, 0], x[:, :, ::-1], x), tf.where(flip[:, -1], y[:, :, ::-1], y)
 
     return Augmentation(1 if together else 2, apply)
+
+
+def random_crops_and_flips(
+    area: tuple[float, float] = (0.8, 1.0), ratio: tuple[float, float] = (0.9, 1.1), share: float = 0.5
+) -> Augmentation:
+    """Crops some of the images, scaled back to their size, and turns left and right around in half of them.
+
+    x and y are changed independently of each other. The window is drawn as by PyTorch's `RandomResizedCrop`: up to ten
+    times, until it lies within the image. The images have their final size already, where the community code of IIAE
+    crops larger ones.
+
+    Args:
+        area: least and largest share of the image that a window covers. Default: 0.8 to 1.
+        ratio: least and largest width of a window divided by its height. Default: 0.9 to 1.1.
+        share: of the images that are cropped. Default: 0.5.
+
+    Source: the community code of IIAE, for AFHQ.
+    """
+
+    def change(images: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+        import tensorflow as tf
+
+        tries = tf.reshape(numbers[:, : 2 * _TRIES], (-1, _TRIES, 2))
+        boxes = _windows(images.shape[1], images.shape[2], tries, numbers[:, 2 * _TRIES :], area, ratio)
+        whole = tf.constant([[0.0, 0.0, 1.0, 1.0]])
+        boxes = tf.where(numbers[:, -2:-1] < share, boxes, whole)
+        cropped = tf.image.crop_and_resize(images, boxes, tf.range(tf.shape(images)[0]), images.shape[1:3])
+        cropped = tf.clip_by_value(cropped, 0.0, 1.0)
+        return tf.where(numbers[:, -1, None, None, None] < 0.5, cropped[:, :, ::-1], cropped)
+
+    count = 2 * _TRIES + 4
+
+    def apply(x: tf.Tensor, y: tf.Tensor, numbers: tf.Tensor) -> Pair:
+        return change(x, numbers[:, :count]), change(y, numbers[:, count:])
+
+    return Augmentation(2 * count, apply)
+
+
+def _windows(
+    height: int,
+    width: int,
+    tries: tf.Tensor,
+    places: tf.Tensor,
+    area: tuple[float, float],
+    ratio: tuple[float, float],
+) -> tf.Tensor:
+    """Windows `[n, 4]` (top, left, bottom, right as shares of the distance of the outermost pixels) of random numbers.
+
+    Args:
+        height, width: of the images.
+        tries: `[n, tries, 2]`: the first window that lies within the image counts; the whole image if none does.
+        places: `[n, 2 or more]`: where it lies.
+        area, ratio: see `random_crops_and_flips`.
+    """
+    import tensorflow as tf
+
+    size = (area[0] + (area[1] - area[0]) * tries[..., 0]) * float(height * width)
+    low, high = np.log(ratio[0]), np.log(ratio[1])
+    shape = tf.exp(low + (high - low) * tries[..., 1])
+    rows, columns = tf.round(tf.sqrt(size / shape)), tf.round(tf.sqrt(size * shape))
+    fits = (rows <= height) & (columns <= width) & (rows >= 1) & (columns >= 1)
+    first = tf.argmax(tf.cast(fits, tf.int32), axis=1, output_type=tf.int32)
+    any_fits = tf.reduce_any(fits, axis=1)
+    edges = []
+    for whole, sides, place in ((height, rows, places[:, 0]), (width, columns, places[:, 1])):
+        side = tf.where(any_fits, tf.gather(sides, first, batch_dims=1), float(whole))
+        start = tf.floor(place * (whole - side + 1.0))
+        # The centers of the outermost pixels of the result, at most half a pixel outside; there the border goes on.
+        margin = 0.5 * side / whole - 0.5
+        edges.append(tf.clip_by_value(tf.stack([start + margin, start + side - 1.0 - margin]) / (whole - 1.0), 0, 1))
+    return tf.stack([edges[0][0], edges[1][0], edges[0][1], edges[1][1]], axis=1)
+
+
+AUGMENTATIONS: dict[str, Callable[[], Augmentation]] = {
+    "flips": lambda: random_flips(together=False),
+    "flips_together": lambda: random_flips(together=True),
+    "crops_and_flips": random_crops_and_flips,
+}
+"""Random changes by name, as configurations call them."""
 
 
 class PairedDataset(Dataset):

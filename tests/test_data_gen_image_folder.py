@@ -61,6 +61,7 @@ def test_the_same_set_from_any_container(kind: str, tmp_path: Path) -> None:
     assert dataset.factors_at(np.arange(40))[:, 0].tolist() == KINDS[order].tolist()
     assert dataset.is_mapped
     assert "0 kind_0, 1 kind_1, 2 kind_2" in dataset.description
+    assert dataset.class_names == dataset.limited(9).class_names == ("kind_0", "kind_1", "kind_2")
     assert loaded(path, tmp_path).factors == ()
 
 

@@ -12,8 +12,10 @@ from models.options import ModelOptions, check_choice, check_range
 StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker"]
 Precision = Literal["float32", "mixed_bfloat16"]
 Preset = Literal["fast", "paper"]
+OperationThreads = Literal["half", "all"]
 BatchNormMode = Literal["inference", "batch"]
 SheetNoise = Literal["row", "cell"]
+AugmentationName = Literal["flips", "flips_together", "crops_and_flips"]
 
 
 def _check_if_set(option: str, value: float | None, least: float, most: float = float("inf")) -> None:
@@ -38,6 +40,8 @@ class ExperimentOptions:
         xla: compile the training step by XLA; None: on a single GPU only.
         deterministic: only operations that give the same numbers every time.
         resident_data: keep the data on the training device; None: if they fit.
+        operation_threads: processor cores that one operation may use, where there is no GPU; two operations run at a
+            time. `half` suits networks that compute side by side, `all` chains of large products.
         chunk_steps: steps per call of the compiled loop; None: 20 on a CPU, 100 on a GPU.
         log_every, picture_every, checkpoint_every, evaluate_every: steps between these events; 0 is never.
         keep_checkpoints: how many of the latest checkpoints are kept.
@@ -60,6 +64,7 @@ class ExperimentOptions:
     xla: bool | None = None
     deterministic: bool = True
     resident_data: bool | None = None
+    operation_threads: OperationThreads = "half"
     chunk_steps: int | None = None
     log_every: int = 100
     picture_every: int = 2000
@@ -85,6 +90,7 @@ class ExperimentOptions:
             check_range(name, getattr(self, name), 0)
         check_choice("strategy", self.strategy, StrategyName)
         check_choice("precision", self.precision, Precision)
+        check_choice("operation_threads", self.operation_threads, OperationThreads)
 
 
 @dataclass(frozen=True)
@@ -96,15 +102,20 @@ class DataOptions:
         source: which of its sources, such as `official` or `synthetic`; `auto`: the best that is there.
         limit: only this many of its images.
         options: further arguments of the data set's own `load`, such as `{'variant': 'all_color'}` for `teapot`.
+        augmentation: random changes of pairs while training, for models of pairs: `flips` (x and y each by itself),
+            `flips_together`, or `crops_and_flips`; None: none.
     """
 
     name: str = "dsprites"
     source: str = "auto"
     limit: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    augmentation: AugmentationName | None = None
 
     def __post_init__(self) -> None:
         _check_if_set("limit", self.limit, 1)
+        if self.augmentation is not None:
+            check_choice("augmentation", self.augmentation, AugmentationName)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from common.cores import available_cores
 from common.errors import UserError
-from training.options import ExperimentOptions
+from training.options import ExperimentOptions, OperationThreads
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def prepare(options: ExperimentOptions) -> Runtime:
     Raises:
         UserError: devices that are not there, or a global batch that they cannot share equally.
     """
-    _set_threads()
+    _set_threads(options.operation_threads)
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         _try(functools.partial(tf.config.experimental.set_memory_growth, gpu, True))
@@ -83,13 +83,13 @@ def _try(setting: Callable[[], None]) -> None:
         return
 
 
-def _set_threads() -> None:
-    """Two towers side by side, each on its share of the cores; measured for IB-GAN on two cores."""
+def _set_threads(operation_threads: OperationThreads) -> None:
+    """Two operations at a time, each on its share of the cores; measured on two cores."""
     if tf.config.list_physical_devices("GPU"):
         return
-    cores = available_cores()
+    share = available_cores() if operation_threads == "all" else available_cores() // 2
     _try(lambda: tf.config.threading.set_inter_op_parallelism_threads(2))
-    _try(lambda: tf.config.threading.set_intra_op_parallelism_threads(max(1, cores // 2)))
+    _try(lambda: tf.config.threading.set_intra_op_parallelism_threads(max(1, share)))
 
 
 def _strategy(options: ExperimentOptions, gpus: int) -> tf.distribute.Strategy:
