@@ -76,6 +76,14 @@ CASES = {
         arguments={"contrastive": True},
     ),
     "factor_vae": Case("FactorVAE on dSprites, batch 64", "gin/factor_vae_dsprites.gin", "pytorch_factor_vae", 40),
+    "vgan": Case("VGAN on CIFAR-10, batch 64", "gin/vgan_cifar10.gin", "pytorch_vgan", 10),
+    "vgan_gp": Case(
+        "VGAN-GP on CIFAR-10, batch 64",
+        "gin/vgan_cifar10_vgan_gp.gin",
+        "pytorch_vgan",
+        5,
+        arguments={"penalized": True},
+    ),
 }
 
 

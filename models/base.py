@@ -68,10 +68,14 @@ class DisentanglementModel(keras.Model, abc.ABC):
     headline: tuple[str, ...] = ()
     """The scalars of `train_step` that the status line shows."""
 
+    image_ranks: tuple[int, ...] = (3,)
+    """How many sides `image_shape` may have; 1 for models that also take vectors, such as features."""
+
     def __init__(self, image_shape: Sequence[int], latent_space: LatentSpace, seed: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if len(image_shape) != 3 or any(side < 1 for side in image_shape):
-            raise ValueError(f"image_shape is {tuple(image_shape)}; expected (height, width, channels)")
+        if len(image_shape) not in self.image_ranks or any(side < 1 for side in image_shape):
+            expected = "(height, width, channels)" + (" or (size,) of vectors" if 1 in self.image_ranks else "")
+            raise ValueError(f"image_shape is {tuple(image_shape)}; expected {expected}")
         self.image_shape = tuple(int(side) for side in image_shape)
         self.latent_space = latent_space
         self.seed = int(seed)

@@ -231,9 +231,17 @@ class InfoGAN(DisentanglementModel):
             "mean": options.continuous_codes,
             "log_variance": options.continuous_codes if options.continuous_loss == "learned_variance" else 0,
         }
-        self.heads = {name: builder.head(name, features, outputs) for name, outputs in heads.items() if outputs}
+        for name, outputs in heads.items():
+            # Each is an attribute of its own: TensorFlow's checkpoints do not look into a dictionary of networks.
+            setattr(self, f"{name}_head", builder.head(name, features, outputs) if outputs else None)
         if options.frozen_variance_head:
             self.heads["log_variance"].trainable = False
+
+    @property
+    def heads(self) -> dict[str, keras.Model]:
+        """Q's output layers by what they say of the codes: `categorical`, `mean`, `log_variance`."""
+        found = {name: getattr(self, f"{name}_head") for name in ("categorical", "mean", "log_variance")}
+        return {name: head for name, head in found.items() if head is not None}
 
     @property
     def networks(self) -> dict[str, keras.Model]:

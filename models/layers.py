@@ -34,6 +34,11 @@ def batch_statistics() -> Iterator[None]:
         _FREE_BATCH_STATISTICS.reset(token)
 
 
+def batch_statistics_in_use() -> bool:
+    """Whether this code runs within `batch_statistics`."""
+    return _FREE_BATCH_STATISTICS.get()
+
+
 @dataclass(frozen=True)
 class BatchStatistics:
     """What one pass of batch normalization in training has found, not yet in the moving statistics.

@@ -6,7 +6,7 @@ import abc
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 if TYPE_CHECKING:
     from models.base import DisentanglementModel
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 class ModelOptions(abc.ABC):
     """Base class of the options of a model; a subclass lists them as fields and checks them when made."""
 
+    takes_pairs: ClassVar[bool] = False
+    """Whether the model learns from pairs of two domains, see `models.pairs`."""
+
     @abc.abstractmethod
     def build(self, image_shape: Sequence[int], seed: int) -> DisentanglementModel:
         """The model with these options.
 
         Args:
-            image_shape: height, width, channels.
+            image_shape: height, width, channels; of a model of pairs the shape of one image of either domain.
             seed: the run's seed.
         """
 

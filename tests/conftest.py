@@ -58,6 +58,12 @@ def _configure(tf: ModuleType) -> None:
 sys.meta_path.insert(0, _ConfigureTensorFlow())
 
 
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Files' bytes may hold the time at which they were made; the processes must give a case the same name."""
+    del config
+    return argname if isinstance(val, bytes) else None
+
+
 def _forget() -> None:
     """Undoes what one test may leave behind for the next in this process."""
     gin = sys.modules.get("gin")

@@ -50,8 +50,8 @@ def refusal(files: list[Any], bindings: tuple[str, ...] = ()) -> str:
     [
         ("ibgan.betta = 1", ["'ibgan' has no option 'betta'", "did you mean 'beta'?", "case.gin line 2"]),
         ("ibgan.zzz = 1", ["'ibgan' has no option 'zzz'", "allowed: ", "z_dim"]),
-        ("ibgann.beta = 1", ["'ibgann' is not known", "did you mean 'ibgan'?", "case.gin line 2"]),
-        ("experiment.model = @ibgna()", ["'ibgna' is not known", "did you mean 'ibgan'?", "case.gin line 2"]),
+        ("ibgann.beta = 1", ["'ibgann' is not known", "did you mean 'ibgan'", "case.gin line 2"]),
+        ("experiment.model = @ibgna()", ["'ibgna' is not known", "did you mean 'ibgan'", "case.gin line 2"]),
         ("experiment.model = @ibgan", ["experiment.model is @ibgan without parentheses", "case.gin line 2"]),
         ("experiment.model = 'ibgan'", ["experiment.model is 'ibgan' (str)", "case.gin line 2"]),
         ("experiment.model = @rmsprop()", ["experiment.model is a RMSpropOptions"]),

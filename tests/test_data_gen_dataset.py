@@ -293,8 +293,14 @@ def test_miniatures_follow_their_seed(name: str) -> None:
         ({"name": "dsprites", "source": "synthetic", "level": 3}, "unknown option 'level'.*did you mean 'levels'"),
         ({"name": "dsprites", "levels": (1, 1, 1, 1, 1)}, "levels are an option of the source 'synthetic'"),
         ({"name": "dsprites", "raw_dir": "/no/such/folder"}, "/no/such/folder: no such file or folder"),
-        ({"name": "celeba", "raw_dir": Path(__file__).parent}, r"no img_align_celeba.zip .*choose the source 'synthetic'"),
-        ({"name": "chairs3d", "raw_dir": Path(__file__).parent}, r"no rendered_chairs.tar .*choose the source 'synthetic'"),
+        (
+            {"name": "celeba", "raw_dir": Path(__file__).parent},
+            r"no img_align_celeba.zip .*choose the source 'synthetic'",
+        ),
+        (
+            {"name": "chairs3d", "raw_dir": Path(__file__).parent},
+            r"no rendered_chairs.tar .*choose the source 'synthetic'",
+        ),
     ],
 )
 def test_loading_refuses_what_it_does_not_know(arguments: dict[str, Any], message: str) -> None:

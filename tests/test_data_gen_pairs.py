@@ -12,7 +12,14 @@ import tensorflow as tf
 from common.errors import UserError
 from data_gen import mnist_cdcb
 from data_gen.dataset import ArrayDataset
-from data_gen.pairs import Augmentation, PairedDataset, plan_of_pairs, random_flips
+from data_gen.pairs import (
+    AUGMENTATIONS,
+    Augmentation,
+    PairedDataset,
+    plan_of_pairs,
+    random_crops_and_flips,
+    random_flips,
+)
 from data_gen.tfrecord import write_dataset
 from training.loop import TrainingLoop
 from training.runtime import Runtime, mirrored_strategy
@@ -221,3 +228,55 @@ def test_unpaired_sides_are_written_apart(tmp_path: Path) -> None:
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == {"train_x": 5, "train_y": 3}
     with pytest.raises(ValueError, match="side0 is no data set of pairs"):
         plan_of_pairs(dataset.x, "1.0.0")
+
+
+def test_crops_and_flips_change_each_image_by_itself() -> None:
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(0.0, 1.0, 32)
+    count = 400
+    both = np.stack(np.meshgrid(ramp, ramp, indexing="ij"), axis=-1)[None].repeat(count, axis=0).astype(np.float32)
+    augment = random_crops_and_flips()
+    numbers = tf.constant(rng.random((count, augment.numbers)), tf.float32)
+    x, y = (np.asarray(part) for part in augment.apply(tf.constant(both), tf.constant(both), numbers))
+    assert x.shape == both.shape
+    assert not np.allclose(x, y)
+    assert min(x.min(), y.min()) >= 0.0
+    assert max(x.max(), y.max()) <= 1.0
+    for images in (x, y):
+        across = images[:, 0, -1, 1] - images[:, 0, 0, 1]
+        assert (across < 0).mean() == pytest.approx(0.5, abs=0.1)
+        width, height = np.abs(across), images[:, -1, 0, 0] - images[:, 0, 0, 0]
+        # About one in two is cropped, a few of them to nearly nothing less.
+        cropped = (width < 0.999) | (height < 0.999)
+        assert 0.35 < cropped.mean() < 0.55
+        area, shape = (width * height)[cropped], (width / height)[cropped]
+        assert 0.72 < area.min() < 0.84
+        assert 0.85 < shape.min() < 0.95 < 1.05 < shape.max() < 1.15
+        # What is not changed is the very image.
+        still = np.abs(images - both).max(axis=(1, 2, 3)) < 1e-6
+        assert still.mean() == pytest.approx(0.25, abs=0.1)
+
+
+def test_a_window_is_where_its_numbers_say() -> None:
+    augment = random_crops_and_flips(area=(0.25, 0.25), ratio=(1.0, 1.0), share=1.0)
+    ramp = tf.reshape(tf.linspace(0.0, 1.0, 8), [1, 1, 8, 1]) * tf.ones([1, 8, 8, 1])
+    numbers = np.full((1, augment.numbers), 0.99, np.float32)
+    count = augment.numbers // 2
+    # y: the window from column floor(0.5 * 5) = 2 on, 4 wide: from half a pixel before its first center to half after.
+    numbers[0, -3], numbers[0, -2] = 0.5, 0.0
+    numbers[0, count - 2] = 0.0
+    x, y = augment.apply(ramp, ramp, tf.constant(numbers))
+    np.testing.assert_allclose(y[0, 0, :, 0] * 7, 1.75 + 0.5 * np.arange(8), atol=1e-4)
+    np.testing.assert_allclose(x[0, 0, 0, 0] * 7, 3.75, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_named_changes_are_a_function_of_the_step(name: str) -> None:
+    feed = pairs().feed(augment=AUGMENTATIONS[name]())
+    source = feed.batch_source(4, 1)
+    first, again, next_ = source(3), source(3), source(4)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], next_[0])
+    streamed = next(iter(feed.training_pipeline(4, 1, start_step=3)))
+    for a, b in zip(first, streamed, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,14 +11,35 @@ import pytest
 import tensorflow as tf
 import tiny_runs
 
+from data_gen.dataset import Dataset
+from data_gen.features import FeatureDataset
 from training.configuration import load
 from training.experiment import build
 
 FILES = sorted(path.name for path in (tiny_runs.ROOT / "gin").glob("*.gin"))
 
+_NARROW_VGAN = ("vgan.width = 2", "vgan.max_width = 16", "vgan.bottleneck_size = 8")
+SMALLER = {
+    "vgan_celeba_community.gin": _NARROW_VGAN,
+    "vgan_celeba_official.gin": _NARROW_VGAN,
+    "vgan_celeba_hq.gin": (*_NARROW_VGAN, "data.options = {'preset': 'vgan', 'size': 64}"),
+    "vgan_lsun_bedroom.gin": (*_NARROW_VGAN, "data.options = {'preset': 'vgan', 'size': 128}"),
+    "vgan_image_folder.gin": _NARROW_VGAN,
+    # Up to 84 million parameters, which test_iiae.py counts.
+    **{name: ("iiae.width = 2",) for name in FILES if name.startswith("iiae_")},
+}
+"""Networks for large images, which would take minutes: here they have fewer channels, or smaller images."""
+
 
 def test_there_are_gin_files() -> None:
     assert {"ibgan.gin", "quickstart.gin"} <= set(FILES)
+
+
+def eight_of(dataset: Dataset) -> Any:
+    """Eight images, or pairs side by side, or pairs of vectors."""
+    if isinstance(dataset, FeatureDataset):
+        return tuple(tf.constant(side.vectors[:8]) for side in (dataset.x, dataset.y))
+    return tf.constant(dataset.images_at(np.arange(8)).astype(np.float32) / 255)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -26,10 +48,10 @@ def test_gin_file_steps_once_on_eight_images(name: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(
         "keras.initializers.Orthogonal", lambda gain, seed: keras.initializers.RandomNormal(0.0, 0.02 * gain, seed)
     )
-    configuration, _ = load([f"gin/{name}"], ["data.source = 'synthetic'", "experiment.global_batch = 8"])
+    bindings = ["data.source = 'synthetic'", "experiment.global_batch = 8", *SMALLER.get(name, ())]
+    configuration, _ = load([f"gin/{name}"], bindings)
     experiment = build(configuration)
-    images = experiment.dataset.images_at(np.arange(8)).astype(np.float32) / 255
-    scalars = experiment.model.train_step(tf.constant(images))
+    scalars = experiment.model.train_step(eight_of(experiment.dataset))
     assert all(math.isfinite(float(value)) for value in scalars.values())
     assert int(experiment.model.step.numpy()) == 1
 

@@ -84,20 +84,20 @@ def _data_seconds(experiment: Experiment, loop: TrainingLoop, steps: int) -> flo
     """Seconds per step of the data alone, from the resident lookup or the pipeline."""
     options = experiment.configuration.experiment
     if loop.resident:
-        source = experiment.dataset.batch_source(options.global_batch, options.seed)
+        source = experiment.training_data().batch_source(options.global_batch, options.seed)
 
         @tf.function
         def fetch(count: tf.Tensor) -> tf.Tensor:
             total = tf.constant(0.0)
             for step in tf.range(count):
-                total += tf.reduce_sum(source(step))
+                total += tf.add_n([tf.reduce_sum(part) for part in tf.nest.flatten(source(step))])
             return total
 
         fetch(tf.constant(1, tf.int64))
         begin = time.perf_counter()
         fetch(tf.constant(steps, tf.int64)).numpy()
         return (time.perf_counter() - begin) / steps
-    iterator = iter(experiment.dataset.training_pipeline(options.global_batch, options.seed))
+    iterator = iter(experiment.training_data().training_pipeline(options.global_batch, options.seed))
     next(iterator)
     begin = time.perf_counter()
     for _ in range(steps):

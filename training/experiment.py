@@ -11,10 +11,15 @@ import tensorflow as tf
 import data_gen
 from common.errors import UserError, near_matches
 from data_gen.dataset import Dataset
+from data_gen.features import FeatureDataset
+from data_gen.pairs import AUGMENTATIONS, PairedDataset, PairFeed
 from models.base import DisentanglementModel
+from models.pairs import PairModel
 from training.loop import TrainingLoop
 from training.options import Configuration
 from training.runtime import Runtime, prepare
+
+_PAIRED = ("mnist_cdcb", "cars", "facades", "maps", "afhq", "sketchy")
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,15 @@ class Experiment:
         """The training loop, its data placed on the device."""
         options = self.configuration.experiment
         return TrainingLoop(
-            self.model, self.runtime, self.dataset, options.global_batch, options.seed, options.resident_data
+            self.model, self.runtime, self.training_data(), options.global_batch, options.seed, options.resident_data
         )
+
+    def training_data(self) -> Dataset | PairFeed:
+        """The data as the training loop takes them: for a model of pairs in tuples (x, y)."""
+        if not isinstance(self.model, PairModel) or not isinstance(self.dataset, PairedDataset):
+            return self.dataset
+        name = self.configuration.data.augmentation
+        return self.dataset.feed(augment=AUGMENTATIONS[name]() if name else None)
 
 
 def build(configuration: Configuration) -> Experiment:
@@ -58,12 +70,38 @@ def build(configuration: Configuration) -> Experiment:
         raise UserError(
             f"experiment.global_batch is {options.global_batch}, but {dataset.name} has {dataset.num_examples} images"
         )
-    return Experiment(configuration, runtime, dataset, build_model(configuration, runtime, dataset.image_shape))
+    shape = _input_shape(configuration, dataset)
+    return Experiment(configuration, runtime, dataset, build_model(configuration, runtime, shape))
 
 
-def build_model(
-    configuration: Configuration, runtime: Runtime, image_shape: tuple[int, int, int]
-) -> DisentanglementModel:
+def _input_shape(configuration: Configuration, dataset: Dataset) -> tuple[int, ...]:
+    """The shape of what the model learns from: an image, or one of a pair, or a vector of a pair.
+
+    Raises:
+        UserError: data that the model cannot learn from, or what pairs cannot do.
+    """
+    is_features = isinstance(dataset, FeatureDataset)
+    if not configuration.experiment.model.takes_pairs:
+        if is_features:
+            raise UserError(f"{dataset.name} has vectors in pairs and no images; choose a model of pairs, such as iiae")
+        if configuration.data.augmentation is not None:
+            raise UserError("data.augmentation is for models of pairs, such as iiae; leave it out")
+        return dataset.image_shape
+    if not is_features and not isinstance(dataset, PairedDataset):
+        raise UserError(
+            f"{dataset.name} has no pairs, which this model learns from; choose data.name from {', '.join(_PAIRED)}"
+        )
+    if configuration.evaluation.metrics:
+        raise UserError(
+            "evaluation.metrics: none of them measures a model of pairs while it trains or by run.py; set "
+            "evaluation.metrics = (), and score exported codes by python -m metrics"
+        )
+    if is_features and configuration.data.augmentation is not None:
+        raise UserError(f"data.augmentation changes images, and {dataset.name} has vectors; leave it out")
+    return dataset.x_shape  # type: ignore[attr-defined, no-any-return]
+
+
+def build_model(configuration: Configuration, runtime: Runtime, image_shape: tuple[int, ...]) -> DisentanglementModel:
     """Builds the configured model for images of this shape, with its optimizers, under the strategy's scope.
 
     Raises:
@@ -79,10 +117,10 @@ def build_model(
     return model
 
 
-def image_shape_of(configuration: Configuration) -> tuple[int, int, int]:
-    """The image shape of the configured data without preparing them: that of their miniature."""
+def image_shape_of(configuration: Configuration) -> tuple[int, ...]:
+    """The shape that the model is built for, without preparing the configured data: that of their miniature."""
     data = configuration.data
-    return data_gen.load(data.name, source="synthetic", **data.options).image_shape
+    return _input_shape(configuration, data_gen.load(data.name, source="synthetic", **data.options))
 
 
 def compiled_encoder(

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_gen.dataset import Dataset
+from data_gen.pairs import PairFeed
 from models.base import DisentanglementModel
 from models.distribution import replica_count, replica_index
 from training.runtime import Runtime
@@ -68,7 +69,7 @@ class TrainingLoop:
         self,
         model: DisentanglementModel,
         runtime: Runtime,
-        dataset: Dataset,
+        dataset: Dataset | PairFeed,
         global_batch: int,
         seed: int,
         resident: bool | None = None,

@@ -136,6 +136,9 @@ def configurations_of(runs: Sequence[Run], gin_params: Sequence[str]) -> list[Co
         UserError: images of different shapes; found without loading data.
     """
     configurations = [load([RunFolder(run.path).configuration_file], [*gin_params, *_ONE_DEVICE])[0] for run in runs]
+    for run, configuration in zip(runs, configurations, strict=True):
+        if configuration.experiment.model.takes_pairs:
+            raise UserError(f"{run.name} is a model of pairs, whose codes ModelCentrality and UDR do not compare")
     shapes = {image_shape_of(configuration): run for configuration, run in zip(configurations, runs, strict=True)}
     if len(shapes) > 1:
         shown = ", ".join(f"{run.name} has {shape}" for shape, run in shapes.items())

@@ -11,6 +11,7 @@ from training import pictures, report
 from training.configuration import flatten
 from training.evaluation import Scores, score_values
 from training.experiment import Experiment
+from training.pair_grids import CAPTIONS, PAIR_SHEETS
 from training.records import read_records, series
 from training.run_folder import RunFolder, read_json
 
@@ -19,6 +20,8 @@ _CURVES = {
     "vae/": ("Variational bound", "nats"),
     "total_correlation/": ("Total correlation", "nats"),
     "contrastive/": ("Contrastive regularizer", ""),
+    "reconstruction/": ("Error of reconstruction", ""),
+    "divergence/": ("Divergences", "nats"),
     "kl/": ("Divergence of each code from its prior", "nats"),
     "discriminator/": ("Discriminator", ""),
     "generator/": ("Generator", ""),
@@ -58,8 +61,8 @@ def write_summary(
         _data_notice(dataset.source),
         *_score_sections(experiment, scores),
         *_snapshot_sections(experiment, folder),
-        report.Heading("Samples and traversals"),
-        report.Picture(folder.path / "pictures" / "samples.png", "Samples from the prior"),
+        *_pair_sections(folder),
+        *_sample_sections(folder),
         *_traversal_sections(folder),
         report.Heading("Curves"),
         *_curve_sections(records),
@@ -128,6 +131,24 @@ def _snapshot_sections(experiment: Experiment, folder: RunFolder) -> list[report
             base = overview.name.removesuffix("_all.png")
             sections.append(report.Picture(overview, f"Each code moved alone, the others kept ({base})"))
     return sections
+
+
+def _pair_sections(folder: RunFolder) -> list[report.Section]:
+    """The sheets of a model of pairs."""
+    shown: list[report.Section] = []
+    for name, caption in CAPTIONS.items():
+        sheet = folder.path / "pictures" / f"{PAIR_SHEETS}{name}.png"
+        if sheet.is_file():
+            shown.append(report.Picture(sheet, f"Left to right: {caption}"))
+    return [report.Heading("Translations"), *shown] if shown else []
+
+
+def _sample_sections(folder: RunFolder) -> list[report.Section]:
+    """Samples; none of a model that makes no images."""
+    samples = folder.path / "pictures" / "samples.png"
+    if not samples.is_file():
+        return []
+    return [report.Heading("Samples and traversals"), report.Picture(samples, "Samples from the prior")]
 
 
 def _traversal_sections(folder: RunFolder) -> list[report.Section]:

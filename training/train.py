@@ -17,6 +17,8 @@ from common.files import write_text
 from common.locks import locked
 from common.output import answer, say
 from common.progress import encoding_line
+from data_gen.pairs import PairedDataset
+from models.pairs import PairModel
 from training import pictures
 from training.checkpoints import Checkpoints
 from training.configuration import flatten, resolved
@@ -25,6 +27,7 @@ from training.evaluation import Evaluator, Scores, score_values
 from training.experiment import Experiment, build
 from training.loop import NotFinite
 from training.options import Configuration
+from training.pair_grids import PAIR_SHEETS, PairPainter
 from training.records import Records
 from training.run_folder import RunFolder, read_json
 from training.summary import snapshot_values, write_summary
@@ -122,6 +125,7 @@ class _Session:
         self.records = Records(folder.path, start, self.options.total_steps, hyper_parameters, quiet)
         self._replay_pictures(start)
         self.painter = Painter(experiment.model, experiment.configuration.traversal)
+        self.pair_painter: PairPainter | None = None
         self.evaluator = Evaluator(experiment)
         self._announce(start)
 
@@ -198,12 +202,24 @@ class _Session:
         self.records.status(step, shown, steps_per_second)
 
     def _paint(self, step: int) -> None:
-        sheets = {"samples": self.painter.samples(_SAMPLES)}
-        sheets |= {name: self.painter.overview(name) for name in self.painter.bases()}
-        sheets |= self.painter.code_sheets()
+        sheets = self._pair_sheets()
+        if self.painter.draws:
+            sheets["samples"] = self.painter.samples(_SAMPLES)
+            sheets |= {name: self.painter.overview(name) for name in self.painter.bases()}
+            sheets |= self.painter.code_sheets()
         for name, sheet in sheets.items():
             pictures.save_png(sheet, self.folder.subfolder("training_pictures") / f"{name}_{step:09d}.png")
             self.records.picture(step, f"pictures/{name}", sheet)
+
+    def _pair_sheets(self) -> dict[str, pictures.Picture]:
+        """The sheets of a model of pairs of images; none of another one."""
+        if self.pair_painter is None:
+            model, dataset = self.experiment.model, self.experiment.dataset
+            if not isinstance(model, PairModel) or not isinstance(dataset, PairedDataset):
+                return {}
+            options = self.experiment.configuration.traversal
+            self.pair_painter = PairPainter(model, dataset, options.seed, options.batch_norm == "batch")
+        return self.pair_painter.sheets()
 
     def _evaluate(self, step: int) -> None:
         preset = self.experiment.configuration.evaluation.preset_during_training
@@ -242,8 +258,11 @@ class _Session:
         self.records.say("scores, pictures and report")
         scores: Scores = self.evaluator.kept_scores(self.folder.subfolder("evaluation"), preset, encoding_line)
         folder = self.folder.subfolder("pictures")
-        pictures.save_png(self.painter.samples(_SAMPLES), folder / "samples.png")
-        write_traversals(self.painter, folder)
+        for name, sheet in self._pair_sheets().items():
+            pictures.save_png(sheet, folder / f"{PAIR_SHEETS}{name}.png")
+        if self.painter.draws:
+            pictures.save_png(self.painter.samples(_SAMPLES), folder / "samples.png")
+            write_traversals(self.painter, folder)
         fingerprint = self.experiment.model.fingerprint()
         result = {
             "run_dir": str(self.folder.path),

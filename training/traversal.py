@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from common.errors import UserError
 from models.base import DisentanglementModel
 from models.latents import Block, Categorical, Traversal, Uniform
 from models.layers import batch_statistics
@@ -31,6 +32,11 @@ class Painter:
         self.options = options
         self._compiled = tf.function(self._generate, reduce_retracing=True)
 
+    @property
+    def draws(self) -> bool:
+        """Whether there is anything to draw: a model of vectors makes no images."""
+        return len(self.model.image_shape) == 3
+
     def _generate(self, latents: tf.Tensor) -> tf.Tensor:
         with batch_statistics() if self.options.batch_norm == "batch" else nullcontext():
             return self.model.generate(latents)
@@ -39,7 +45,12 @@ class Painter:
         """Images `[n, height, width, channels]` in [0, 1] of latents `[n, size]`.
 
         In batch mode all latents are one batch, whose statistics normalize it.
+
+        Raises:
+            UserError: the model makes vectors.
         """
+        if not self.draws:
+            raise UserError(f"{type(self.model).__name__} makes vectors from these data, not images: nothing to draw")
         latents = np.asarray(latents, np.float32)
         size = len(latents) if self.options.batch_norm == "batch" else _LARGEST_BATCH
         parts = [self._compiled(tf.constant(latents[i : i + size])).numpy() for i in range(0, len(latents), size)]

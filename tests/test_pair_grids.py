@@ -1,0 +1,128 @@
+"""Sheets of models of pairs: which tile shows what, in which order and size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import helpers
+import numpy as np
+import pytest
+
+from data_gen import mnist_cdcb
+from models.iiae import IIAE, IIAEOptions
+from models.noise import Noise
+from models.pairs import OTHER, Domain
+from training import pair_grids
+from training.pair_grids import (
+    CAPTIONS,
+    FIGURE_ORDER,
+    PairPainter,
+    published_pictures,
+    reference_tiles,
+    tile_grid,
+    translation_tiles,
+)
+
+NOISE = Noise(0, 0)
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[IIAE]:
+    made = IIAEOptions(width=2, shared_size=4).build((32, 32, 3), 0)
+    rng = np.random.default_rng(0)
+    for variable in made.trainable_variables:
+        if len(variable.shape) > 1:
+            variable.assign(rng.normal(0.0, np.prod(variable.shape[:-1]) ** -0.5, variable.shape))
+    before = made.fingerprint()
+    yield made
+    assert made.fingerprint() == before
+
+
+@pytest.mark.parametrize("source", ["x", "y"])
+def test_tiles_of_translations(model: IIAE, source: Domain) -> None:
+    x, y = helpers.data_for(model, 3)
+    tiles = translation_tiles(model, x, y, source, NOISE)
+    assert tiles.shape == (3, 7, 32, 32, 3)
+    own, other = (x, y) if source == "x" else (y, x)
+    target = OTHER[source]
+    again = model.reconstruct(x, y)[1 if source == "x" else 0]
+    by_partner = model.translate(own, source, model.exclusive_code(other, target))
+    styles = [model.exclusive_noise(target, 3, NOISE, f"style{number}") for number in range(3)]
+    sampled = [model.translate(own, source, style) for style in styles]
+    for column, expected in enumerate([own, again, by_partner, *sampled, other]):
+        np.testing.assert_allclose(tiles[:, column], expected, atol=1e-6, err_msg=str(column))
+    assert len({tile.tobytes() for tile in tiles[0]}) == 7
+    figure = tiles[:, list(FIGURE_ORDER)]
+    assert np.array_equal(figure[:, 0], tiles[:, 0])
+    np.testing.assert_allclose(figure[:, 4], by_partner, atol=1e-6)
+    np.testing.assert_allclose(figure[:, 5], other, atol=1e-6)
+
+
+@pytest.mark.parametrize("source", ["x", "y"])
+def test_tiles_with_references(model: IIAE, source: Domain) -> None:
+    content, references = helpers.data_for(model, 2)
+    tiles = reference_tiles(model, content, references, source, NOISE)
+    assert tiles.shape == (2, 3, 32, 32, 3)
+    style = model.exclusive_code(references, OTHER[source])
+    for column, expected in enumerate([content, model.translate(content, source, style), references]):
+        np.testing.assert_allclose(tiles[:, column], expected, atol=1e-6)
+
+
+def test_drawing_as_trained_differs_and_can_be_repeated(model: IIAE) -> None:
+    x, y = helpers.data_for(model, 3)
+    calm, first, again = (translation_tiles(model, x, y, "x", NOISE, trained) for trained in (False, True, True))
+    assert np.array_equal(first, again)
+    for column in (0, 6):
+        assert np.array_equal(first[:, column], calm[:, column])
+    for column in range(1, 6):
+        assert not np.allclose(first[:, column], calm[:, column], atol=1e-3)
+
+
+def test_the_pictures_of_the_authors_code(model: IIAE) -> None:
+    x, y = helpers.data_for(model, 4)
+    found = published_pictures(model, x, y, NOISE)
+    kinds = ("inputs", "outputs", "sample0", "sample1", "sample2", "reference", "swapped", "style")
+    assert set(found) == {f"{kind}_{domain}" for kind in kinds for domain in "xy"}
+    assert {images.shape for images in found.values()} == {(4, 32, 32, 3)}
+    assert np.array_equal(found["style_x"][0], x[1])
+    assert np.array_equal(found["style_y"][3], y[0])
+    np.testing.assert_allclose(found["swapped_x"], model.recombine(x, found["style_x"], "x"), atol=1e-6)
+    np.testing.assert_allclose(found["reference_x"], model.translate(y, "y", model.exclusive_code(x, "x")), atol=1e-6)
+    np.testing.assert_allclose(found["outputs_y"], model.reconstruct(x, y)[1], atol=1e-6)
+    with pytest.raises(ValueError, match="its own reference"):
+        published_pictures(model, x, y, NOISE, shift=4)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiles_stand_side_by_side(channels: int) -> None:
+    values = (np.arange(2 * 7) / 20).reshape(2, 7, 1, 1, 1)
+    sheet = tile_grid((values * np.ones((2, 7, 4, 5, channels))).astype(np.float32))
+    assert sheet.shape == (8, 35, 3)
+    assert sheet.dtype == np.uint8
+    for row in range(2):
+        for column in range(7):
+            tile = sheet[4 * row : 4 * row + 4, 5 * column : 5 * column + 5]
+            assert (tile == round((7 * row + column) / 20 * 255)).all()
+
+
+def test_the_published_size() -> None:
+    """Seven tiles of 256 pixels are 1792 wide, a batch of 16 is 4096 high."""
+    assert tile_grid(np.zeros((16, 7, 256, 256, 3), np.float32)).shape == (4096, 1792, 3)
+
+
+def test_the_sheets_of_a_run(model: IIAE, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair_grids, "_ROWS", 2)
+    dataset = mnist_cdcb.synthetic(size=64, num_examples=20)
+    bigger = IIAEOptions(width=1, shared_size=2).build((64, 64, 3), 0)
+    sheets = PairPainter(bigger, dataset).sheets()
+    assert set(sheets) == set(CAPTIONS)
+    assert sheets["x_to_y"].shape == sheets["y_to_x"].shape == (2 * 64, 7 * 64, 3)
+    assert sheets["x_with_style_y"].shape == (2 * 64, 3 * 64, 3)
+    test = dataset.held_out
+    assert test is not None
+    shown = test.images_at(np.arange(4))
+    x, y = shown[:, :, :64], shown[:, :, 64:]
+    assert np.array_equal(sheets["x_to_y"][:64, :64], x[0])
+    assert np.array_equal(sheets["x_to_y"][64:, -64:], y[1])
+    assert np.array_equal(sheets["y_with_style_x"][:64, :64], y[0])
+    assert np.array_equal(sheets["y_with_style_x"][:64, -64:], x[2]), "the reference is another pair"

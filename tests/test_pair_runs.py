@@ -1,0 +1,139 @@
+"""Runs of models of pairs: data, pictures, report and resume, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common.errors import UserError
+from models.iiae import IIAE
+from training import modes, pair_grids
+from training.benchmark import measure
+from training.configuration import load
+from training.experiment import Experiment, build
+from training.pictures import read_png
+from training.train import train
+
+TINY = (
+    "data.source = 'synthetic'",
+    "data.options = {'size': 64, 'num_train': 20}",
+    "iiae.width = 1",
+    "iiae.exclusive_size = 1",
+    "iiae.shared_size = 2",
+    "experiment.global_batch = 2",
+    "experiment.total_steps = 4",
+    "experiment.chunk_steps = 2",
+    "experiment.log_every = 2",
+    "experiment.picture_every = 4",
+    "experiment.checkpoint_every = 2",
+    "traversal.rows = 2",
+    "traversal.steps = 2",
+)
+VECTORS = (
+    "data.source = 'synthetic'",
+    "iiae.width = 2",
+    "experiment.global_batch = 20",
+    "experiment.total_steps = 4",
+    "experiment.chunk_steps = 2",
+    "experiment.picture_every = 2",
+)
+
+
+def configured(*bindings: str, name: str = "iiae_mnist_cdcb_64") -> Any:
+    return load([f"gin/{name}.gin"], list(bindings))
+
+
+def built(*bindings: str, name: str = "iiae_mnist_cdcb_64") -> Experiment:
+    return build(configured(*bindings, name=name)[0])
+
+
+def test_a_run_of_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair_grids, "_ROWS", 2)
+    configuration, text = configured(*TINY)
+    assert train(configuration, text, ["gin/iiae_mnist_cdcb_64.gin"], tmp_path / "run") == 0
+    pictures = tmp_path / "run" / "pictures"
+    assert read_png(pictures / "pairs_x_to_y.png").shape == (2 * 64, 7 * 64, 3)
+    assert {"samples.png", "prior_z_x.png", "prior_z_y.png"} <= {path.name for path in pictures.iterdir()}
+    assert not (pictures / "prior_z_s0.png").exists()
+    shown = {path.name for path in (tmp_path / "run" / "training_pictures").iterdir()}
+    assert {"x_to_y_000000000.png", "y_with_style_x_000000004.png", "samples_000000004.png"} <= shown
+    report = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "Translations" in report
+    assert pair_grids.CAPTIONS["y_to_x"] in report
+
+
+def test_a_run_of_vectors_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for total, folder in ((4, "whole"), (2, "parts"), (4, "parts")):
+        configuration, text = configured(*VECTORS, f"experiment.total_steps = {total}", name="iiae_sketchy")
+        assert train(configuration, text, ["gin/iiae_sketchy.gin"], tmp_path / folder) == 0
+    prints = [line for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    fingerprints = [line.split('"fingerprint": "')[1][:64] for line in prints]
+    assert fingerprints[0] == fingerprints[2] != fingerprints[1]
+    assert not list((tmp_path / "whole" / "pictures").iterdir())
+    report = (tmp_path / "whole" / "report.html").read_text(encoding="utf-8")
+    assert "Samples" not in report
+    assert "Error of reconstruction" in report
+    experiment, folder_of_run = modes.restored(configuration, tmp_path / "whole", "last")
+    with pytest.raises(UserError, match="makes vectors from these data"):
+        modes.generate(experiment, folder_of_run)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_the_loop_takes_tuples(resident: bool) -> None:
+    experiment = built(*TINY, f"experiment.resident_data = {resident}")
+    assert isinstance(experiment.model, IIAE)
+    assert experiment.model.image_shape == (64, 64, 3)
+    loop = experiment.loop()
+    assert loop.resident == resident
+    loop.run(2)
+    by_hand = built(*TINY)
+    source = by_hand.training_data().batch_source(2, 0)
+    for step in range(2):
+        by_hand.model.train_step(source(step))
+    for one, other in zip(experiment.model.variables, by_hand.model.variables, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=2e-3, err_msg=one.path)
+
+
+def test_changes_come_with_the_data() -> None:
+    plain, changed = (
+        built(*TINY, *more).training_data().batch_source(2, 0)(0)
+        for more in ((), ("data.augmentation = 'crops_and_flips'",))
+    )
+    assert not np.array_equal(plain[0], changed[0])
+
+
+def test_modes_that_build_pairs() -> None:
+    configuration, _ = configured(*TINY, "benchmark.steps = 1", "benchmark.turns = 1")
+    measured = measure(configuration)
+    assert measured["model"] == "IIAE"
+    assert measured["seconds_per_step"]["data"] > 0
+
+
+@pytest.mark.parametrize(
+    ("bindings", "message"),
+    [
+        (("data.name = 'dsprites'", "data.options = {}"), "has no pairs.*mnist_cdcb"),
+        (("evaluation.metrics = ('mig',)",), "evaluation.metrics"),
+        (("data.options = {'size': 64}", "iiae.network = 'mlp'"), "takes vectors"),
+        (("data.name = 'sketchy'", "data.options = {}"), "'mlp' takes vectors"),
+        (("data.augmentation = 'rotations'",), "augmentation is 'rotations'"),
+    ],
+)
+def test_what_pairs_cannot_do(bindings: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        built(*TINY, *bindings)
+
+
+@pytest.mark.parametrize(
+    ("bindings", "message"),
+    [
+        (("data.name = 'sketchy'",), "has vectors in pairs and no images"),
+        (("data.augmentation = 'flips'",), "data.augmentation is for models of pairs"),
+    ],
+)
+def test_what_other_models_cannot_do(bindings: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        built("data.source = 'synthetic'", *bindings, name="ibgan")
