@@ -210,7 +210,7 @@ def section(proof: Proof) -> str:
         f"Data: `{result['data']}` ({result['data_source']}). {_count(len(proof.seeds))}, seed {seeds}; "
         f"{result['step']:,}{share} steps of {experiment['global_batch']} images; "
         f"about {_minutes(folders, experiment):.0f} minutes of training steps a run on {environment['processor']}, "
-        f"{environment['cores']} cores.",
+        f"{_cores(environment)}.",
         "",
         *_differences(proof, options),
         f"Command: `python -m benchmarks.results {proof.name}`, which runs",
@@ -228,6 +228,10 @@ def section(proof: Proof) -> str:
 
 def _count(runs: int) -> str:
     return "One run" if runs == 1 else f"{runs} runs"
+
+
+def _cores(environment: dict[str, Any]) -> str:
+    return "one core" if environment["cores"] == 1 else f"{environment['cores']} cores"
 
 
 def _json(path: Path) -> Any:

@@ -71,6 +71,12 @@ class DisentanglementModel(keras.Model, abc.ABC):
     image_ranks: tuple[int, ...] = (3,)
     """How many sides `image_shape` may have; 1 for models that also take vectors, such as features."""
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "train_step" in cls.__dict__:
+            # AutoGraph would look through every line of a step, for as long as the tracing itself takes.
+            cls.train_step = tf.autograph.experimental.do_not_convert(cls.train_step)  # type: ignore[method-assign]
+
     def __init__(self, image_shape: Sequence[int], latent_space: LatentSpace, seed: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if len(image_shape) not in self.image_ranks or any(side < 1 for side in image_shape):

@@ -279,8 +279,6 @@ class InfoGANCR(DisentanglementModel):
         is_on = known.pop() if len(known) == 1 else weight > _LEAST_WEIGHT
         return _Contrast(self.sample_pairs(batch, noise, gap), weight, is_on, gap)
 
-    # Nothing here needs AutoGraph, which takes as long as the tracing itself.
-    @tf.autograph.experimental.do_not_convert
     def train_step(self, data: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step in the reference's order: H, then D with Q, then G several times, then the spectral vectors.
 

@@ -331,7 +331,6 @@ class VGAN(DisentanglementModel):
     def default_optimizers(self) -> dict[str, OptimizerOptions]:
         return {name: RMSpropOptions(learning_rate=1e-4) for name in ("discriminator", "generator")}
 
-    @tf.autograph.experimental.do_not_convert
     def train_step(self, data: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step in the references' order: D, beta, then G on fresh noise, then the average of G."""
         updates, step = self.options.discriminator_updates, tf.convert_to_tensor(self.step)
