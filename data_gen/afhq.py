@@ -12,6 +12,7 @@ from pathlib import Path
 from common.errors import UserError, near_matches, run_command
 from data_gen import Summary
 from data_gen.archives import find_containers
+from data_gen.command import Option, prepare
 from data_gen.crops import Picture, check_side
 from data_gen.dataset import Dataset
 from data_gen.image_command import SIZE, TOLERATE, not_found
@@ -19,7 +20,6 @@ from data_gen.image_miniatures import check_count, drawn_scenes, fitted, jpeg, p
 from data_gen.image_pairs import check_split, fetcher, limited_pairs, plan_of_image_pairs, synthetic_pairs
 from data_gen.image_set import TOLERANCE, Images, Reading, image_set, read_limited
 from data_gen.pairs import PairedDataset
-from data_gen.preparing import Option, prepare_parts
 from data_gen.published import PublishedFile
 
 SOURCES = ("auto", "published", "synthetic")
@@ -190,7 +190,7 @@ class _Domains:
 
 def main() -> None:
     """Writes two domains of AFHQ as TFRecord shards; see `--help`."""
-    prepare_parts(
+    prepare(
         "afhq",
         homepage=HOMEPAGE,
         options=(

@@ -21,6 +21,7 @@ from PIL import Image
 from common.errors import UserError, near_matches, run_command
 from data_gen import Summary
 from data_gen.archives import BadFileError, find_containers
+from data_gen.command import Option, prepare
 from data_gen.crops import GRAYS, Picture, check_side
 from data_gen.dataset import ArrayDataset, Dataset, Subset
 from data_gen.drawing import SIDE, ellipse, paint, to_bytes
@@ -32,7 +33,6 @@ from data_gen.image_pairs import check_split, fetcher, limited_pairs, plan_of_im
 from data_gen.image_set import TOLERANCE, Reading, read_images
 from data_gen.mat import read_mat
 from data_gen.pairs import PairedDataset
-from data_gen.preparing import Option, prepare_parts
 from data_gen.published import PublishedFile
 
 SOURCES = ("auto", "published", "synthetic")
@@ -393,7 +393,7 @@ def _pairs(
 def main() -> None:
     """Writes Cars as TFRecord shards; see `--help`."""
     presets = "\n".join(f"  {name:16}{preset.about}" for name, preset in PRESETS.items())
-    prepare_parts(
+    prepare(
         "cars",
         homepage=HOMEPAGE,
         options=(

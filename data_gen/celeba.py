@@ -32,13 +32,13 @@ from data_gen.celeba_files import (
     read_identity,
     read_partition,
 )
+from data_gen.command import Option, prepare
 from data_gen.crops import Picture, Preset, check_side, preset_named
 from data_gen.dataset import Dataset
 from data_gen.factors import Factor
 from data_gen.image_command import SIZE, TOLERATE, not_found, plan_of_images, truth
 from data_gen.image_miniatures import fitted
 from data_gen.image_set import TOLERANCE, ImageSet, Read, Reading, image_set, read_limited
-from data_gen.preparing import Option, prepare_parts
 from data_gen.published import find_files
 
 SOURCES = ("auto", "published", "synthetic")
@@ -261,7 +261,7 @@ class _Tables:
 def main() -> None:
     """Writes CelebA as TFRecord shards; see `--help`."""
     presets = "\n".join(f"  {name:11}{preset.about}" for name, preset in PRESETS.items())
-    prepare_parts(
+    prepare(
         "celeba",
         homepage=HOMEPAGE,
         options=(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from common.errors import UserError, run_command
 from data_gen import Summary
 from data_gen.archives import find_containers
+from data_gen.command import Option, prepare
 from data_gen.crops import Picture, Preset, check_side, preset_named
 from data_gen.dataset import Dataset
 from data_gen.drawing import SIDE, paint, stroke, to_bytes
@@ -26,7 +27,6 @@ from data_gen.image_command import SIZE, TOLERATE, fetch_and_record, not_found, 
 from data_gen.image_files import Pixels
 from data_gen.image_miniatures import Files, check_count, fitted, png, write_folder, write_tar
 from data_gen.image_set import TOLERANCE, ImageSet, Read, Reading, image_set, read_limited
-from data_gen.preparing import Option, prepare_parts
 from data_gen.published import PublishedFile
 
 SOURCES = ("auto", "published", "synthetic")
@@ -285,7 +285,7 @@ def _download(raw_dir: Path, flags: argparse.Namespace) -> None:
 def main() -> None:
     """Writes 3D Chairs as TFRecord shards; see `--help`."""
     presets = "\n".join(f"  {name:9}{preset.about}" for name, preset in PRESETS.items())
-    prepare_parts(
+    prepare(
         "chairs3d",
         homepage=HOMEPAGE,
         options=(

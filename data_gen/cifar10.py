@@ -18,10 +18,10 @@ from common.errors import UserError, near_matches, run_command
 from common.pickled_arrays import read_pickled
 from data_gen import Summary
 from data_gen.archives import BadFileError, Container, find_containers, open_container
+from data_gen.command import prepare
 from data_gen.dataset import Dataset
 from data_gen.drawing import ellipse, paint, stroke, to_bytes
 from data_gen.labeled import LabeledDataset, Part
-from data_gen.preparing import prepare_parts
 from data_gen.published import PublishedFile, fetch
 
 SOURCES = ("auto", "published", "custom", "synthetic")
@@ -285,7 +285,7 @@ def _download(raw_dir: Path, flags: argparse.Namespace) -> None:
 
 def main() -> None:
     """Writes CIFAR-10 as TFRecord shards; see `--help`."""
-    prepare_parts(
+    prepare(
         "cifar10",
         version="3.0.2",
         homepage=HOMEPAGE,

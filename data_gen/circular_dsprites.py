@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from common.errors import UserError, near_matches, run_command
 from data_gen import Summary
+from data_gen.command import Option, prepare
 from data_gen.dataset import ArrayDataset, Dataset
 from data_gen.factors import Factor, FactorSpace
-from data_gen.preparing import Option, prepare_parts
 
 SOURCES = ("auto", "drawn", "synthetic")
 VARIANTS = ("official", "pillow8")
@@ -127,7 +127,7 @@ def _grid(angles: NDArray[np.int64], radii: NDArray[np.int64], name: str, source
 
 def main() -> None:
     """Writes Circular dSprites as TFRecord shards; see `--help`."""
-    prepare_parts(
+    prepare(
         "circular_dsprites",
         homepage=HOMEPAGE,
         options=(Option("variant", str, f"one of: {', '.join(VARIANTS)} (default: official)"),),

@@ -7,6 +7,7 @@ with the schema of the `dsprites` of TFDS.
 
 from __future__ import annotations
 
+import argparse
 import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -280,7 +281,8 @@ def _spread(size: int, full: int, periodic: bool) -> NDArray[np.int64]:
     return np.linspace(0, full - 1, size).round().astype(np.int64)
 
 
-def _download(raw_dir: Path) -> None:
+def _download(raw_dir: Path, flags: argparse.Namespace) -> None:
+    del flags
     path = raw_dir if raw_dir.suffix == ".npz" else raw_dir / OFFICIAL_NAME
     download(OFFICIAL_URL, path)
     inspect(path)

@@ -16,6 +16,7 @@ import numpy as np
 from common.errors import UserError, run_command
 from data_gen import Summary
 from data_gen.archives import find_containers
+from data_gen.command import Option, prepare
 from data_gen.crops import Picture, check_side
 from data_gen.dataset import Dataset
 from data_gen.image_command import SIZE, TOLERATE, not_found
@@ -31,7 +32,6 @@ from data_gen.image_pairs import (
 )
 from data_gen.image_set import TOLERANCE, Read, Reading, read_images
 from data_gen.pairs import PairedDataset
-from data_gen.preparing import Option, prepare_parts
 from data_gen.published import PublishedFile
 
 SOURCES = ("auto", "published", "synthetic")
@@ -245,7 +245,7 @@ def _pairs(about: SideBySide, read: Read, called: str, split: str, swap: bool) -
 def run(about: SideBySide) -> None:
     """The command of a set."""
     parts = "\n".join(f"  {count:,} in {name}" for name, count in about.counts.items())
-    prepare_parts(
+    prepare(
         about.name,
         homepage=HOMEPAGE,
         options=(

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from common.files import sha256_of, write_text
 from data_gen.archives import identity_of
-from data_gen.command import plan_of, say
+from data_gen.command import Option, plan_of, say
 from data_gen.dataset import Dataset
 from data_gen.image_files import Pixels
 from data_gen.image_set import TOLERANCE, ImageSelection, ImageSet, in_order, splits_of
 from data_gen.png import encode_png
-from data_gen.preparing import Option
 from data_gen.published import PublishedFile, fetch
 from data_gen.tfrecord import Example, Plan, Split
 

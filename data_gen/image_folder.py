@@ -10,13 +10,13 @@ import numpy as np
 from common.errors import UserError, run_command
 from data_gen import Summary
 from data_gen.archives import ARCHIVE_SUFFIXES
+from data_gen.command import Option, prepare
 from data_gen.crops import Picture, Preset, check_side, preset_named
 from data_gen.dataset import Dataset
 from data_gen.factors import Factor
 from data_gen.image_command import SIZE, TOLERATE, plan_of_images, truth
 from data_gen.image_miniatures import drawn_scenes, fitted
 from data_gen.image_set import TOLERANCE, ImageSet, Read, Reading, image_set, read_limited
-from data_gen.preparing import Option, prepare_parts
 
 SOURCES = ("auto", "files", "synthetic")
 SUMMARY = Summary(
@@ -176,7 +176,7 @@ def name_of(folder: Path) -> str:
 def main() -> None:
     """Writes a folder of images as TFRecord shards; see `--help`."""
     presets = "\n".join(f"  {name:9} {preset.about}" for name, preset in PRESETS.items())
-    prepare_parts(
+    prepare(
         "image_folder",
         options=(
             Option("path", str, "the folder or archive (default: --raw_dir)"),

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from common.errors import UserError, near_matches, run_command
 from data_gen import Summary
+from data_gen.command import prepare
 from data_gen.dataset import ArrayDataset, Dataset
 from data_gen.factors import Factor
 from data_gen.idx import read_idx
 from data_gen.mnist_miniature import SIDE, draw_digits
-from data_gen.preparing import prepare_parts
 from data_gen.published import PublishedFile, fetch, find_files
 
 SOURCES = ("auto", "published", "custom", "synthetic")
@@ -296,7 +296,7 @@ def _download(raw_dir: Path, flags: argparse.Namespace) -> None:
 
 def main() -> None:
     """Writes MNIST as TFRecord shards; see `--help`."""
-    prepare_parts(
+    prepare(
         "mnist",
         version="3.0.1",
         homepage=HOMEPAGE,

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from common.errors import UserError, near_matches, run_command
 from data_gen import Summary, mnist
+from data_gen.command import Option, prepare
 from data_gen.dataset import UNIT, Dataset
 from data_gen.factors import check_indices
 from data_gen.mnist_cdcb_files import ARCHIVE, ARCHIVE_URL, find_published, published_pairs
 from data_gen.mnist_miniature import SIDE
 from data_gen.pairs import PairedDataset, plan_of_pairs
-from data_gen.preparing import Option, prepare_parts
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -337,7 +337,7 @@ def _limited(dataset: PairedDataset, limit: int | None) -> Dataset:
 
 def main() -> None:
     """Writes MNIST-CDCB as TFRecord shards; see `--help`."""
-    prepare_parts(
+    prepare(
         "mnist_cdcb",
         homepage=HOMEPAGE,
         options=(

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from common.errors import UserError, near_matches, run_command
 from data_gen import Summary
+from data_gen.command import Option, prepare
 from data_gen.features import FeatureDataset, Features, plan_of_features
-from data_gen.preparing import Option, prepare_parts
 from data_gen.published import find_files, looks_like_a_page
 
 SOURCES = ("auto", "published", "custom", "synthetic")
@@ -236,7 +236,7 @@ def _array(file: Path) -> NDArray[Any]:
 
 def main() -> None:
     """Writes the features of Sketchy as TFRecord shards; see `--help`."""
-    prepare_parts(
+    prepare(
         "sketchy",
         homepage=HOMEPAGE,
         make_plan=plan_of_features,

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from common.errors import UserError, near_matches, run_command
 from data_gen import Summary
+from data_gen.command import Option, prepare
 from data_gen.dataset import Dataset
 from data_gen.labeled import LabeledDataset, Part
 from data_gen.mat import read_mat
 from data_gen.mnist_miniature import SIDE as DIGIT_SIDE
 from data_gen.mnist_miniature import draw_digits
-from data_gen.preparing import Option, prepare_parts
 from data_gen.published import PublishedFile, fetch, find_files
 
 SOURCES = ("auto", "published", "custom", "synthetic")
@@ -205,7 +205,7 @@ def _download(raw_dir: Path, flags: argparse.Namespace) -> None:
 
 def main() -> None:
     """Writes SVHN as TFRecord shards; see `--help`."""
-    prepare_parts(
+    prepare(
         "svhn",
         version="3.1.0",
         homepage=HOMEPAGE,

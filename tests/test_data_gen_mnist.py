@@ -23,7 +23,7 @@ import pytest
 
 import data_gen
 from common.errors import UserError
-from data_gen import mnist, preparing
+from data_gen import command, mnist
 from data_gen.dataset import ArrayDataset
 from data_gen.folders import damaged_files
 from data_gen.idx import read_idx
@@ -302,7 +302,7 @@ def test_published_files_are_known_by_size_and_checksum(raw_dir: Path) -> None:
 
 def _command(data_dir: Path, *more: str) -> None:
     arguments = ["--source", "synthetic", "--limit", "60", "--shards", "3", "--data_dir", str(data_dir), *more]
-    preparing.prepare_parts("mnist", version="3.0.1", arguments=arguments)
+    command.prepare("mnist", version="3.0.1", arguments=arguments)
 
 
 def test_both_parts_are_written_and_a_killed_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
