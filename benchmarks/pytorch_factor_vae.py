@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.pytorch_ibgan import blobs, initialize
+from benchmarks.pytorch_common import blobs, repeating
+from benchmarks.pytorch_ibgan import initialize
 
 Style = Literal["usual", "lean"]
 
@@ -161,9 +162,4 @@ def step_runner(style: Style, bfloat16: bool, threads: int) -> Callable[[int], N
     """
     torch.set_num_threads(threads)
     model = FactorVAE(style, bfloat16, blobs(4096))
-
-    def run(steps: int) -> None:
-        for _ in range(steps):
-            model.step()
-
-    return run
+    return repeating(model.step)

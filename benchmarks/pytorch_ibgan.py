@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks.pytorch_common import blobs, repeating
+
 Style = Literal["usual", "lean"]
 
 Z_DIM, R_DIM, WIDTH, CHANNELS, BATCH = 16, 10, 16, 1, 64
@@ -174,17 +176,6 @@ def corrupt(images: torch.Tensor, sigma: float) -> torch.Tensor:
     return (images + sigma * torch.randn_like(images)).clamp(-1.0, 1.0) if sigma > 0 else images
 
 
-def blobs(count: int, seed: int = 0) -> torch.Tensor:
-    """Black and white rectangles, uint8 `[count, 1, 64, 64]`: as much to compute as real dSprites."""
-    generator = torch.Generator(torch.get_default_device()).manual_seed(seed)
-    corners = torch.randint(0, 48, [count, 2, 1, 1], generator=generator)
-    sides = torch.randint(6, 16, [count, 2, 1, 1], generator=generator)
-    rows, columns = torch.arange(64).view(1, 64, 1), torch.arange(64).view(1, 1, 64)
-    inside_rows = (rows >= corners[:, 0]) & (rows < corners[:, 0] + sides[:, 0])
-    inside_columns = (columns >= corners[:, 1]) & (columns < corners[:, 1] + sides[:, 1])
-    return (inside_rows & inside_columns).unsqueeze(1).to(torch.uint8) * 255
-
-
 def step_runner(style: Style, bfloat16: bool, threads: int) -> Callable[[int], None]:
     """Builds the model for timing.
 
@@ -198,9 +189,4 @@ def step_runner(style: Style, bfloat16: bool, threads: int) -> Callable[[int], N
     """
     torch.set_num_threads(threads)
     model = IBGAN(style, bfloat16, blobs(4096))
-
-    def run(steps: int) -> None:
-        for _ in range(steps):
-            model.step()
-
-    return run
+    return repeating(model.step)

@@ -12,6 +12,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from benchmarks.pytorch_common import repeating, seeded
+
 Style = Literal["usual", "lean"]
 
 BATCH, EXCLUSIVE, SHARED, WIDTH = 8, 8, 128, 32
@@ -205,12 +207,7 @@ def step_runner(style: Style, bfloat16: bool, threads: int, side: int = 256) -> 
         a function that runs so many training steps.
     """
     torch.set_num_threads(threads)
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     x, y = (torch.randint(0, 256, [64, 3, side, side], dtype=torch.uint8, generator=generator) for _ in range(2))
     model = IIAE(style, bfloat16, (x, y))
-
-    def run(steps: int) -> None:
-        for _ in range(steps):
-            model.step()
-
-    return run
+    return repeating(model.step)

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks.pytorch_common import rectangles, repeating
+
 Style = Literal["usual", "lean"]
 
 NOISE, CATEGORIES, CONTINUOUS, BATCH = 62, 10, 2, 128
@@ -143,14 +145,8 @@ class InfoGAN:
 
 
 def strokes(count: int, seed: int = 0) -> torch.Tensor:
-    """Bright bars on black, uint8 `[count, 1, 28, 28]`: as much to compute as real digits."""
-    generator = torch.Generator(torch.get_default_device()).manual_seed(seed)
-    corners = torch.randint(4, 14, [count, 2, 1, 1], generator=generator)
-    sides = torch.randint(2, 12, [count, 2, 1, 1], generator=generator)
-    rows, columns = torch.arange(28).view(1, 28, 1), torch.arange(28).view(1, 1, 28)
-    inside_rows = (rows >= corners[:, 0]) & (rows < corners[:, 0] + sides[:, 0])
-    inside_columns = (columns >= corners[:, 1]) & (columns < corners[:, 1] + sides[:, 1])
-    return (inside_rows & inside_columns).unsqueeze(1).to(torch.uint8) * 230
+    """Rectangles of the sizes of digits' strokes, uint8 `[count, 1, 28, 28]`."""
+    return rectangles(count, 28, (4, 14), (2, 12), 230, seed)
 
 
 def step_runner(style: Style, bfloat16: bool, threads: int) -> Callable[[int], None]:
@@ -166,9 +162,4 @@ def step_runner(style: Style, bfloat16: bool, threads: int) -> Callable[[int], N
     """
     torch.set_num_threads(threads)
     model = InfoGAN(style, bfloat16, strokes(4096))
-
-    def run(steps: int) -> None:
-        for _ in range(steps):
-            model.step()
-
-    return run
+    return repeating(model.step)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.pytorch_ibgan import blobs
+from benchmarks.pytorch_common import blobs, repeating
 
 Style = Literal["usual", "lean"]
 
@@ -260,9 +260,4 @@ def step_runner(style: Style, bfloat16: bool, threads: int, contrastive: bool) -
     """
     torch.set_num_threads(threads)
     model = InfoGANCR(style, bfloat16, blobs(4096), contrastive)
-
-    def run(steps: int) -> None:
-        for _ in range(steps):
-            model.step()
-
-    return run
+    return repeating(model.step)

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks.pytorch_common import repeating, seeded
+
 Style = Literal["usual", "lean"]
 
 SIDE, Z_DIM, WIDTH, MAX_WIDTH, SIZE, BATCH = 32, 256, 32, 256, 256, 64
@@ -189,7 +191,7 @@ class VGAN:
 
 def pictures(count: int, seed: int = 0) -> torch.Tensor:
     """Smooth colors, uint8 `[count, 3, 32, 32]`: as much to compute as photographs."""
-    generator = torch.Generator(torch.get_default_device()).manual_seed(seed)
+    generator = seeded(seed)
     coarse = torch.rand([count, 3, 4, 4], generator=generator)
     smooth = functional.interpolate(coarse, size=[SIDE, SIDE], mode="bilinear", align_corners=False)
     return (smooth * 255.0).to(torch.uint8)
@@ -209,9 +211,4 @@ def step_runner(style: Style, bfloat16: bool, threads: int, penalized: bool = Fa
     """
     torch.set_num_threads(threads)
     model = VGAN(style, bfloat16, pictures(4096), penalized)
-
-    def run(steps: int) -> None:
-        for _ in range(steps):
-            model.step()
-
-    return run
+    return repeating(model.step)
