@@ -352,10 +352,25 @@ def test_going_on_for_longer_and_keeping_more_checkpoints_is_no_difference() -> 
     assert differences(options_of(), longer) == []
 
 
-def test_an_option_that_only_one_of_them_has() -> None:
+def test_an_option_younger_than_the_run_has_not_changed_while_it_is_at_its_default() -> None:
     old = options_of()
-    del old["experiment"]["precision"]
-    assert differences(old, options_of()) == ["experiment.precision was 'not set' and is 'float32'"]
+    del old["experiment"]["precision"], old["experiment"]["model"]["beta"], old["data"]["limit"]
+    del old["experiment"]["optimizers"]["encoder"]["epsilon"]
+    assert differences(old, options_of()) == []
+    assert differences(old, options_of("experiment.precision = 'mixed_bfloat16'", "data.limit = 7")) == [
+        "data.limit was None and is 7",
+        "experiment.precision was 'float32' and is 'mixed_bfloat16'",
+    ]
+
+
+def test_an_option_that_is_gone_and_one_without_a_default_are_differences() -> None:
+    old = options_of()
+    old["data"]["gone"] = 3
+    del old["experiment"]["total_steps"], old["experiment"]["name"]
+    assert differences(old, options_of()) == [
+        "data.gone was 3 and is 'not set'",
+        "experiment.name was 'not set' and is 'ibgan_dsprites'",
+    ]
 
 
 def test_flatten_names_every_leaf() -> None:

@@ -279,8 +279,12 @@ def flatten(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Names of the options that decide the numbers of a run and differ, with both values."""
-    before, after = flatten(json.loads(json.dumps(old))), flatten(json.loads(json.dumps(new)))
+    """Names of the options that decide the numbers of a run and differ, with both values.
+
+    An option that `old` does not know, because it is younger than the run, has not changed while it is at its default.
+    """
+    old, new = json.loads(json.dumps(old)), json.loads(json.dumps(new))
+    before, after = {**flatten(_defaults(new, old)), **flatten(old)}, flatten(new)
     sections = ("experiment.", "data.", "evaluation.", "traversal.")
     return [
         f"{name} was {before.get(name, 'not set')!r} and is {after.get(name, 'not set')!r}"
@@ -290,3 +294,22 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         and name not in RESUMABLE_CHANGES
         and not name.startswith("experiment.paper")
     ]
+
+
+def _defaults(options: Mapping[str, Any], known: Mapping[str, Any], owner: type | None = None) -> dict[str, Any]:
+    """The defaults of those options that stand in dataclasses of this suite and are not in `known`, as plain data."""
+    found: dict[str, Any] = {}
+    by_field = {field.name: field for field in fields(owner)} if owner else {}
+    for name, value in options.items():
+        inner = known.get(name)
+        if isinstance(value, Mapping) and isinstance(inner, Mapping):
+            found[name] = _defaults(value, inner, _class_of(name, value))
+        elif name not in known and name in by_field and by_field[name].default is not MISSING:
+            found[name] = json.loads(json.dumps(as_plain_data(by_field[name].default)))
+    return found
+
+
+def _class_of(name: str, options: Mapping[str, Any]) -> type | None:
+    """The dataclass that plain data came from: a section, or what its `kind` names."""
+    kinds = {cls.__name__: cls for cls in _option_classes().values()}
+    return kinds.get(options.get("kind", ""), _SECTIONS.get(name))
