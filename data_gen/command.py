@@ -99,7 +99,8 @@ def prepare(
 def plan_of(dataset: Dataset, version: str, homepage: str = "", shards: int | None = None) -> Plan:
     """How a data set is written: `id` and `image`, and for each factor its level `label_*` and value `value_*`.
 
-    Binary images are written as 0 and 1, as the `dsprites` of TFDS has them; others as 0 to 255.
+    Beside `id`, a running number, there is `file`, what the image's file was called, where that is known. Binary images
+    are written as 0 and 1, as the `dsprites` of TFDS has them; others as 0 to 255.
 
     Args:
         dataset: what is to be written.
@@ -111,6 +112,8 @@ def plan_of(dataset: Dataset, version: str, homepage: str = "", shards: int | No
     for factor in dataset.factors:
         features[f"label_{factor.name}"] = Feature("label", num_classes=factor.size)
         features[f"value_{factor.name}"] = Feature("float")
+    if dataset.files_at([0]) is not None:
+        features["file"] = Feature("text")
 
     def examples(start: int, stop: int) -> Iterator[Example]:
         for first in range(start, stop, _BLOCK_IMAGES):
@@ -154,11 +157,19 @@ def _block(dataset: Dataset, start: int, stop: int) -> Iterator[Example]:
     values = dataset.values_at(numbers).tolist() if dataset.factors else [[]] * len(numbers)
     label_keys = [f"label_{name}" for name in dataset.factor_names]
     value_keys = [f"value_{name}" for name in dataset.factor_names]
+    files = dataset.files_at(numbers)
     for row, number in enumerate(range(start, stop)):
         example: dict[str, Any] = {"id": f"{number:06d}", "image": encode_png(images[row])}
         example.update(zip(label_keys, labels[row], strict=False))
         example.update(zip(value_keys, values[row], strict=False))
+        if files is not None:
+            example["file"] = as_text(files[row])
         yield example
+
+
+def as_text(name: str) -> str:
+    """A file's name as text, which the names of files need not be."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def parser_of(name: str, teaching: str, limit: str, shards: str) -> CommandParser:

@@ -127,6 +127,11 @@ class Dataset(abc.ABC):
             raise UserError(f"{self.name} has no known factors; choose a data set with factors, such as dsprites")
         return self.factor_space.classes_of(indices)
 
+    def files_at(self, indices: NDArray[Any] | Sequence[int]) -> list[str] | None:
+        """The names of the files that these images were, in their archive or folder; `None` if none is known."""
+        del indices
+        return None
+
     def values_at(self, indices: NDArray[Any] | Sequence[int]) -> NDArray[np.floating[Any]]:
         """The values of the factors of these images, such as an angle; the levels where nothing else is known.
 
@@ -522,6 +527,9 @@ class Subset(Dataset):
 
     def values_at(self, indices: NDArray[Any] | Sequence[int]) -> NDArray[np.floating[Any]]:
         return self._base.values_at(self._indices[check_indices(indices, self.num_examples)])
+
+    def files_at(self, indices: NDArray[Any] | Sequence[int]) -> list[str] | None:
+        return self._base.files_at(self._indices[check_indices(indices, self.num_examples)])
 
     def resident_bytes(self) -> int | None:
         size = self._base.resident_bytes()

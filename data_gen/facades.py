@@ -226,13 +226,13 @@ def _pairs(about: SideBySide, read: Read, called: str, split: str, swap: bool) -
     chosen = [number for number, part in enumerate(parts) if split in (part, "all")]
     if not chosen:
         raise UserError(f"no images of the split {split!r}; there are {', '.join(sorted(set(parts)))}")
-    rows = read.rows[chosen]
+    rows, files = read.rows[chosen], [read.names[number] for number in chosen]
     expected = sum(about.counts.values()) if split == "all" else about.counts[split]
     source = "published" if len(rows) == expected else f"real subset ({len(rows):,})"
     name = called + ("" if split == "train" else f"_{split}") + ("_swapped" if swap else "")
     left_out = f" Left out: {read.account.reasons()}." if read.account.num_skipped else ""
     left, right = (
-        domain(read.images[:, side], rows, name=f"{name}_{key}", source=source, account=read.account)
+        domain(read.images[:, side], rows, name=f"{name}_{key}", source=source, account=read.account, files=files)
         for side, key in enumerate("yx" if swap else "xy")
     )
     x, y = (right, left) if swap else (left, right)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from common.files import sha256_of, write_text
 from data_gen.archives import identity_of
-from data_gen.command import Option, plan_of, say
+from data_gen.command import Option, as_text, plan_of, say
 from data_gen.dataset import Dataset
 from data_gen.image_files import Pixels
 from data_gen.image_set import TOLERANCE, ImageSelection, ImageSet, in_order, splits_of
@@ -71,8 +71,11 @@ def _examples(dataset: Dataset, numbers: NDArray[np.int64], start: int, stop: in
     for block, pngs in in_order(lambda block: (block, _pngs(dataset.images_at(block))), blocks):
         labels = dataset.factors_at(block).tolist() if dataset.factors else [[]] * len(block)
         values = dataset.values_at(block).tolist() if dataset.factors else [[]] * len(block)
+        files = dataset.files_at(block)
         for row, number in enumerate(block):
             example: dict[str, Any] = {"id": f"{number:06d}", "image": pngs[row]}
+            if files is not None:
+                example["file"] = as_text(files[row])
             example.update(zip(label_keys, labels[row], strict=False))
             example.update(zip(value_keys, values[row], strict=False))
             yield example

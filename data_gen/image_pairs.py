@@ -62,18 +62,25 @@ def check_split(name: str, split: str, known: Sequence[str]) -> None:
         raise UserError(f"unknown split {split!r} of {name}{near_matches(split, list(known))}")
 
 
-def domain(images: Pixels, rows: NDArray[np.int64], **about: Any) -> ImageSet | ImageSelection:
+def domain(
+    images: Pixels, rows: NDArray[np.int64], files: Sequence[str] | None = None, **about: Any
+) -> ImageSet | ImageSelection:
     """The images of one domain.
 
     Args:
         images: uint8 of shape (n, height, width, channels); may be mapped from a file.
         rows: which of them, ascending, at least one; of neighbors nothing is copied.
+        files: the names of the files of these rows. Default: not known.
         **about: further arguments of `ImageSet`.
     """
     first, after = int(rows[0]), int(rows[-1]) + 1
     if after - first == len(rows):
-        return ImageSet(images[first:after], **about)
-    return ImageSet(images, **about).subset(rows, about["name"])
+        return ImageSet(images[first:after], files=files, **about)
+    named: list[str] | None = None
+    if files is not None:
+        of_row = dict(zip(rows.tolist(), files, strict=True))
+        named = [of_row.get(row, "") for row in range(len(images))]
+    return ImageSet(images, files=named, **about).subset(rows, about["name"])
 
 
 def synthetic_pairs(name: str, size: int, num_examples: int, seed: int, is_paired: bool, split: str) -> PairedDataset:

@@ -124,6 +124,7 @@ class ImageSet(ArrayDataset):
         splits: its parts, in the order in which they are written. Default: one part, `train`.
         account: which files are in it. Default: all of them.
         class_names: what the levels of its only factor are called. Default: nothing.
+        files: the name of each image's file, in its archive or folder. Default: not known.
         **about: further arguments of `ArrayDataset`.
     """
 
@@ -134,12 +135,21 @@ class ImageSet(ArrayDataset):
         splits: Splits | None = None,
         account: Account | None = None,
         class_names: tuple[str, ...] = (),
+        files: Sequence[str] | None = None,
         **about: Any,
     ) -> None:
         super().__init__(images, **about)
+        if files is not None and len(files) != len(images):
+            raise ValueError(f"{len(files)} names of files for {len(images)} images")
+        self._files = files
         self.splits: Splits = splits if splits is not None else {"train": np.arange(len(images))}
         self.account: Account = account if account is not None else Account(len(images))
         self.class_names = class_names
+
+    def files_at(self, indices: NDArray[Any] | Sequence[int]) -> list[str] | None:
+        if self._files is None:
+            return None
+        return [self._files[number] for number in check_indices(indices, self.num_examples).tolist()]
 
     def subset(self, indices: NDArray[np.int64], name: str) -> ImageSelection:
         return ImageSelection(self, indices, name)
@@ -474,7 +484,7 @@ def image_set(read: Read, splits: Splits | None = None, **about: Any) -> Images:
     """
     count = len(read.images)
     if len(read.rows) == count:
-        return ImageSet(read.images, splits=splits, account=read.account, **about)
+        return ImageSet(read.images, splits=splits, account=read.account, files=read.names, **about)
     # Rows of unusable files stay in the array, and out of the data set; what is known of the others is put in place.
     for key in ("classes", "values"):
         if about.get(key) is not None:
@@ -485,5 +495,8 @@ def image_set(read: Read, splits: Splits | None = None, **about: Any) -> Images:
     space = about.pop("factor_space", None)
     if space is not None:
         about["factors"] = space.factors
-    whole = ImageSet(read.images, splits=moved, account=read.account, **about)
+    files = [""] * count
+    for name, row in zip(read.names, read.rows.tolist(), strict=True):
+        files[row] = name
+    whole = ImageSet(read.images, splits=moved, account=read.account, files=files, **about)
     return ImageSelection(whole, read.rows, whole.name)

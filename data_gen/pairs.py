@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_gen.command import plan_of
+from data_gen.command import as_text, plan_of
 from data_gen.dataset import BatchSource, Dataset
 from data_gen.factors import check_indices
 from data_gen.png import encode_png
@@ -216,6 +216,10 @@ class PairedDataset(Dataset):
     def values_at(self, indices: NDArray[Any] | Sequence[int]) -> NDArray[np.floating[Any]]:
         return self.x.values_at(indices) if self.factors else super().values_at(indices)
 
+    def files_at(self, indices: NDArray[Any] | Sequence[int]) -> list[str] | None:
+        """The names of the files that hold these pairs, both sides in one; `None` if none is known."""
+        return self.x.files_at(indices) if self.is_paired else None
+
     def subset(self, indices: NDArray[np.int64], name: str) -> PairedDataset:
         numbers = check_indices(indices, self.num_examples)
         return PairedDataset(
@@ -376,6 +380,8 @@ class PairFeed:
 def plan_of_pairs(dataset: Dataset, version: str, homepage: str = "", shards: int | None = None) -> Plan:
     """How pairs are written: `id`, `image_x`, `image_y` and the levels of known factors; what is held out as `test`.
 
+    `file` is what the file with both sides was called, where that is known.
+
     Where x and y are not paired, their images are written one by one in splits of their own, such as `train_x`.
 
     Args:
@@ -398,6 +404,8 @@ def plan_of_pairs(dataset: Dataset, version: str, homepage: str = "", shards: in
         features = {"id": Feature("text"), "image_x": image, "image_y": image}
         for factor in parts["train"].factors:
             features[f"label_{factor.name}"] = Feature("label", num_classes=factor.size)
+        if parts["train"].files_at([0]) is not None:
+            features["file"] = Feature("text")
         splits = tuple(
             Split(name, part.num_examples, _examples_of(part), _shards(part, shards, name))
             for name, part in parts.items()
@@ -423,12 +431,15 @@ def _examples_of(part: PairedDataset) -> Callable[[int, int], Iterator[Example]]
             numbers = np.arange(first, min(first + _BLOCK_PAIRS, stop))
             x, y = part.x_images_at(numbers), part.y_images_at(numbers)
             labels = part.factors_at(numbers).tolist() if part.factors else [[]] * len(numbers)
+            files = part.files_at(numbers)
             for row, number in enumerate(numbers.tolist()):
                 example: dict[str, Any] = {"id": f"{number:06d}"}
                 example["image_x"], example["image_y"] = encode_png(x[row], True), encode_png(y[row], True)
                 example.update(
                     {f"label_{name}": level for name, level in zip(part.factor_names, labels[row], strict=True)}
                 )
+                if files is not None:
+                    example["file"] = as_text(files[row])
                 yield example
 
     return examples

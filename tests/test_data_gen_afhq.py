@@ -106,6 +106,7 @@ def test_the_command_writes_domains_that_tfds_opens(
     }
     read = list(tfds.as_numpy(builder.as_dataset(split="train_y", shuffle_files=False)))
     assert (np.stack([example["image"] for example in read]) == dataset.y.images_at(np.arange(6))).all()
+    assert all("/wild/" in example["file"].decode() for example in read)
 
 
 def test_the_miniature_is_not_paired() -> None:

@@ -140,6 +140,7 @@ def test_the_command_fetches_writes_and_records(
     for number, example in enumerate(read):
         assert (example["image"] == dataset.images_at([number])[0]).all()
         assert [example[f"value_{name}"] for name in dataset.factor_names] == dataset.values_at([number])[0].tolist()
+        assert example["file"].decode().startswith("rendered_chairs/")
     (tmp_path / "raw" / "rendered_chairs.tar.sha256").write_text("0  rendered_chairs.tar\n")
     with pytest.raises(UserError, match=r"is not what was fetched, as rendered_chairs.tar.sha256 says"):
         chairs3d.main()

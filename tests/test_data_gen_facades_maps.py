@@ -124,6 +124,7 @@ def test_the_command_writes_pairs_that_tfds_opens(
     for number, example in enumerate(tfds.as_numpy(builder.as_dataset(split="train", shuffle_files=False))):
         assert (example["image_x"] == dataset.x_images_at([number])[0]).all()
         assert (example["image_y"] == dataset.y_images_at([number])[0]).all()
+        assert example["file"].decode().endswith(f"train/{number + 1}.jpg")
 
 
 @pytest.mark.parametrize("name", SETS)

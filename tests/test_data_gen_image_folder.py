@@ -221,6 +221,7 @@ def test_killed_at_any_stage_it_is_never_taken_for_whole(tmp_path: Path, monkeyp
     read = list(tfds.as_numpy(builder.as_dataset(split="train", shuffle_files=False)))
     read.sort(key=lambda example: int(example["id"]))
     assert (np.stack([example["image"] for example in read]) == dataset.images_at(np.arange(160))).all()
+    assert [example["file"].decode() for example in read] == dataset.files_at(np.arange(160))
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,3 +317,16 @@ def test_a_kept_array_of_a_later_version_is_refused(tmp_path: Path) -> None:
         handle.write(b"\xff")
     with pytest.raises(UserError, match="made by a later version"):
         read_images(reading, cache)
+
+
+def test_images_know_their_files_also_where_some_are_broken_or_left_out(tmp_path: Path) -> None:
+    path = write_folder(tmp_path / "set", files(bad={7: b"", 11: b"no image"}))
+    dataset = loaded(path, tmp_path, tolerance=0.1, size=SCENES.shape[1])
+    expected = sorted(f"kind_{KINDS[number]}/{number}.png" for number in range(40) if number not in (7, 11))
+    named = dataset.files_at(np.arange(dataset.num_examples))
+    assert sorted(named) == expected
+    for number, name in enumerate(named):
+        scene = SCENES[int(name.rpartition("/")[2].removesuffix(".png"))]
+        assert (dataset.images_at([number])[0] == scene).all()
+    chosen = dataset.subset(np.array([5, 2]), "two")
+    assert chosen.files_at([0, 1]) == [named[5], named[2]]
