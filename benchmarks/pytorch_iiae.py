@@ -194,7 +194,9 @@ class IIAE:
         return total
 
 
-def step_runner(style: Style, bfloat16: bool, threads: int, side: int = 256) -> Callable[[int], None]:
+def step_runner(
+    style: Style, bfloat16: bool, threads: int, side: int = 256, width: int = WIDTH, batch: int = BATCH
+) -> Callable[[int], None]:
     """Builds the model for timing.
 
     Args:
@@ -202,6 +204,8 @@ def step_runner(style: Style, bfloat16: bool, threads: int, side: int = 256) -> 
         bfloat16: run the networks under autocast.
         threads: threads of one operation.
         side: height and width of the images.
+        width: filters of the first convolution.
+        batch: pairs per step.
 
     Returns:
         a function that runs so many training steps.
@@ -209,5 +213,5 @@ def step_runner(style: Style, bfloat16: bool, threads: int, side: int = 256) -> 
     torch.set_num_threads(threads)
     generator = seeded(0)
     x, y = (torch.randint(0, 256, [64, 3, side, side], dtype=torch.uint8, generator=generator) for _ in range(2))
-    model = IIAE(style, bfloat16, (x, y))
+    model = IIAE(style, bfloat16, (x, y), batch, width)
     return repeating(model.step)

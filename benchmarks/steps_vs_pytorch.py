@@ -84,6 +84,14 @@ CASES = {
         5,
         arguments={"penalized": True},
     ),
+    "iiae": Case("IIAE on MNIST-CDCB, 256 x 256, batch 8", "gin/iiae_mnist_cdcb.gin", "pytorch_iiae", 3),
+    "iiae_64": Case(
+        "IIAE on MNIST-CDCB reduced to 64 x 64 and a fourth of the width, batch 16",
+        "gin/iiae_mnist_cdcb_64.gin",
+        "pytorch_iiae",
+        20,
+        arguments={"side": 64, "width": 8, "batch": 16},
+    ),
 }
 
 

@@ -99,10 +99,12 @@ def test_saving(options: IIAEOptions, tmp_path: Path) -> None:
     helpers.run_saving_test(model, tmp_path)
 
 
-@pytest.mark.parametrize("options", [COMMUNITY, MLP], ids=name_of)
-def test_two_replicas(options: IIAEOptions) -> None:
+@pytest.mark.parametrize(
+    ("options", "eager"), [(COMMUNITY, True), (MLP, False)], ids=["community, eager", "mlp, graph"]
+)
+def test_two_replicas(options: IIAEOptions, eager: bool) -> None:
     chosen = dataclasses.replace(gentle(options), classification_weight=0.5 if options.classes else 0.0)
-    helpers.run_two_replica_test(lambda: rouse(build(chosen)), steps=2)
+    helpers.run_two_replica_test(lambda: rouse(build(chosen)), steps=2, eager=eager)
 
 
 def test_resume(tmp_path: Path) -> None:
@@ -173,7 +175,7 @@ def test_shapes_that_do_not_fit(network: Any, shape: tuple[int, ...], message: s
 def layers_of(model: IIAE, network: str) -> list[str]:
     kinds = [layer["kind"] for layer in model.describe()["networks"][network]["layers"]]
     short = {"BatchNormalization": "N", "DomainBatchNormalization": "NN", "LeakyReLU": "L", "ReLU": "R", "Dropout": "%"}
-    return [short.get(kind, kind) for kind in kinds if kind != "Reshape"]
+    return [short.get(kind, kind.removeprefix("Wide")) for kind in kinds if kind != "Reshape"]
 
 
 def test_layers_of_the_official_networks() -> None:
@@ -340,7 +342,7 @@ def test_log_variances_are_cut_off() -> None:
 
 
 def test_annealing_and_learning_rate_follow_the_step() -> None:
-    model = build(COMMUNITY, annealing_steps=3)
+    model = build(MLP, annealing_steps=3)
     model.configure({"autoencoder": AdamOptions(learning_rate=1e-3, milestones=(2, 4), decay_factor=0.5)})
     data, rates, annealing = helpers.data_for(model, 2), [], []
     for _ in range(5):

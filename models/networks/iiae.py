@@ -21,6 +21,7 @@ from models.layers import BatchNormalization, batch_statistics_in_use, deferred_
 from models.networks.stack import Stack
 from models.noise import Noise
 from models.pairs import Domain
+from models.wide_convolutions import WideConv2D, WideConv2DTranspose
 
 Network = Literal["spatial", "flat", "mlp", "community"]
 
@@ -134,6 +135,16 @@ class _Chain(Stack):
     def __init__(self, name: str, tensor: keras.KerasTensor, plan: Builder) -> None:
         super().__init__(name, tensor, plan.initialization, slope=plan.slope)
         self.plan = plan
+
+    def convolve(self, filters: int, kernel: int, stride: int, use_bias: bool = True, dtype: str | None = None) -> None:
+        area, channels = kernel * kernel, self.tensor.shape[-1]
+        arguments = self._arguments("convolution", channels * area, filters * area, use_bias)
+        self.tensor = WideConv2D(filters, kernel, stride, padding="same", dtype=dtype, **arguments)(self.tensor)
+
+    def deconvolve(self, filters: int, kernel: int, stride: int, use_bias: bool = True) -> None:
+        area, channels = kernel * kernel, self.tensor.shape[-1]
+        arguments = self._arguments("deconvolution", filters * area, channels * area, use_bias)
+        self.tensor = WideConv2DTranspose(filters, kernel, stride, padding="same", **arguments)(self.tensor)
 
     def normalize(self, dropout: float = 0.0) -> None:
         """Appends batch normalization and, after it, dropout."""
