@@ -3,12 +3,16 @@
   python run.py --gin_file=gin/quickstart.gin                     trains; a killed run goes on where it stopped
   python run.py --gin_file=gin/ibgan.gin --mode=describe          networks, parameters, options; nothing is written
   python run.py --run_dir=runs/quickstart --mode=traverse         moves the codes of a trained run
+  python run.py --run_dir=runs/iiae_cars --mode=translate --input=photos --direction=x2y --style=other.png
 
 Modes:
   train      train (default); the last line printed is JSON with the step, the scores and a fingerprint
   evaluate   measure a run with evaluation.metrics
   traverse   sheets and GIFs in which one code moves and the others stay
   generate   images from the prior
+  interpolate  films of walks through the latent space, MP4 and GIF
+  translate  your own images into the other domain, by a model of pairs (docs/iiae.md)
+  pairs      16 pictures of each of the first generation.images pairs held out, with a page to look at them
   export     .keras, weights, and encoder and generator as SavedModels
   describe   networks, parameter counts and effective options as JSON
   benchmark  steps per second, split between data and step, as JSON
@@ -31,8 +35,12 @@ from absl import flags
 from common.errors import UserError, run_command
 from common.tensorflow_start import import_tensorflow
 from training.sweep_member import stop_with_sweep
+from training.translate_flags import TranslateFlags
 
-MODES = ("train", "evaluate", "traverse", "generate", "export", "describe", "benchmark", "select")
+MODES = (
+    *("train", "evaluate", "traverse", "generate", "interpolate", "translate", "pairs"),
+    *("export", "describe", "benchmark", "select"),
+)
 
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_string("gin_file", [], "Gin file of an experiment, see the folder gin/; may be repeated.")
@@ -53,14 +61,28 @@ flags.DEFINE_integer(
 flags.DEFINE_bool("dry_run", False, "Checks and lists the members of a sweep; nothing is started or written.")
 flags.DEFINE_bool("summarize", False, "Only the table of a sweep's finished members; with --run_dir alone, or --sweep.")
 flags.DEFINE_multi_string("runs", [], "mode select: run folders, or patterns such as 'runs/a/*'; commas or repeated.")
-flags.DEFINE_string("out", None, "mode select: where the ranking goes. Default: selection/ in the runs' common folder.")
+flags.DEFINE_string(
+    "out",
+    None,
+    "mode select: where the ranking goes. Default: selection/ in the runs' common folder. mode translate: folder of "
+    "the translations, or a PNG file for a single one. Default: translations/ in the run folder.",
+)
 flags.DEFINE_enum("preset", "paper", ("paper", "fast"), "mode select: the published numbers of images, or fewer.")
-flags.DEFINE_integer("seed", 0, "mode select: of the images that the models are compared on.", lower_bound=0)
+flags.DEFINE_integer(
+    "seed", 0, "mode select: of the images that models are compared on; translate: of drawn styles.", lower_bound=0
+)
 flags.DEFINE_bool("allow_unfinished", False, "mode select: take runs that are not finished too.")
+flags.DEFINE_string("input", None, "mode translate: an image, or a folder or archive of images.")
+flags.DEFINE_string("direction", None, "mode translate: x2y for images of domain x, y2x for images of y.")
+flags.DEFINE_string(
+    "style", None, "mode translate: an image of the other domain, or a folder of them, whose styles the results have."
+)
+flags.DEFINE_integer("samples", None, "mode translate: so many drawn styles instead. Default: 3.")
 flags.DEFINE_bool("help", False, "Shows this help.", short_name="h")
 
 _SWEEP_FLAGS = ("sweep", "seeds", "sweep_index", "parallel", "dry_run", "summarize")
 _SELECT_FLAGS = ("runs", "out", "preset", "seed", "allow_unfinished")
+_TRANSLATE_FLAGS = ("input", "direction", "style", "samples", "out", "seed")
 
 
 def main() -> int:
@@ -96,17 +118,27 @@ def _given(names: tuple[str, ...]) -> list[str]:
 def _check_flags() -> None:
     """What can be found wrong without TensorFlow."""
     if FLAGS.mode == "select":
-        if wrong := _given(("gin_file", "run_dir", *_SWEEP_FLAGS)):
+        if wrong := _given(("gin_file", "run_dir", "input", "direction", "style", "samples", *_SWEEP_FLAGS)):
             raise UserError(f"--{wrong[0]} means nothing to --mode=select, which takes --runs='runs/a/*' and --out")
         if not FLAGS.runs:
             raise UserError("--mode=select needs run folders: --runs='runs/a/*'")
         return
-    if wrong := _given(_SELECT_FLAGS):
+    if wrong := [name for name in _given(_SELECT_FLAGS) if FLAGS.mode != "translate" or name not in _TRANSLATE_FLAGS]:
         raise UserError(f"--{wrong[0]} is a flag of --mode=select; add that, or leave the flag out")
+    if FLAGS.mode == "translate":
+        _translate_flags()
+    elif wrong := _given(_TRANSLATE_FLAGS):
+        raise UserError(f"--{wrong[0]} is a flag of --mode=translate; add that, or leave the flag out")
     if wrong := _given(_SWEEP_FLAGS):
         _check_sweep_flags(wrong[0])
     if not FLAGS.gin_file and not FLAGS.run_dir:
         raise UserError("give --gin_file=gin/NAME.gin (see the folder gin/), or --run_dir of a run")
+
+
+def _translate_flags() -> TranslateFlags:
+    return TranslateFlags(
+        FLAGS.input or "", FLAGS.direction or "", FLAGS.style, FLAGS.samples, FLAGS.out, seed=FLAGS.seed
+    )
 
 
 def _check_sweep_flags(given: str) -> None:
@@ -151,6 +183,8 @@ def _run_mode() -> int:
         return train(configuration, text, FLAGS.gin_file, run_dir)
     if FLAGS.mode in ("describe", "benchmark"):
         return getattr(modes, FLAGS.mode)(configuration)
+    if FLAGS.mode == "translate":
+        return modes.translate(configuration, run_dir, FLAGS.checkpoint, _translate_flags())
     experiment, folder = modes.restored(configuration, run_dir, FLAGS.checkpoint)
     return getattr(modes, FLAGS.mode)(experiment, folder)
 

@@ -346,9 +346,14 @@ def _last_of(folder: Path, prefix: str) -> dict[str, float]:
 
 
 def _best_step(proof: Proof, folder: Path, last: int) -> int:
-    """The step after the first with the highest score while training; the last one if nothing was scored."""
+    """The step after the first with the best score while training; the last one if nothing was scored."""
+    from metrics.registry import lower_is_better
+
+    if proof.best_by is None:
+        return last
+    sign = -1.0 if lower_is_better(proof.best_by) else 1.0
     scored = [
-        (scores[proof.best_by], record["step"])
+        (sign * scores[proof.best_by], record["step"])
         for record in _records(folder)
         if record["step"] and proof.best_by in (scores := _scores_in(record))
     ]

@@ -205,12 +205,24 @@ def _listing(as_json: bool) -> str:
     metrics = [registry.get(name) for name in registry.names()]
     if as_json:
         entries = {
-            m.name: {"description": m.description, "paper": m.paper, "needs": list(m.needs), "slow_in": list(m.slow_in)}
+            m.name: {
+                "description": m.description,
+                "paper": m.paper,
+                "needs": list(m.needs),
+                "slow_in": list(m.slow_in),
+                "lower_is_better": m.lower_is_better,
+            }
             for m in metrics
         }
         return json.dumps({"metrics": entries})
     width = max(len(metric.name) for metric in metrics)
-    return "\n".join(f"{metric.name:{width}s}  {metric.description} [{metric.paper}]" for metric in metrics)
+    return "\n".join(
+        f"{metric.name:{width}s}  {metric.description}{_direction(metric)} [{metric.paper}]" for metric in metrics
+    )
+
+
+def _direction(metric: registry.Metric) -> str:
+    return " (lower is better)" if metric.lower_is_better else ""
 
 
 def _table(results: dict[str, MetricResult]) -> str:

@@ -305,6 +305,7 @@ register(
     protocols={"fast": InfoganCrRandomProtocol(2_000), "paper": InfoganCrRandomProtocol()},
     description="dependence among the codes by kernels, 0 for independent ones; 5,000 images",
     paper=_INFOGAN_CR,
+    lower_is_better=True,
 )
 register(
     "dlib_factor_vae",
@@ -452,4 +453,5 @@ for _matching, _description in (
         protocols=_HELD_OUT,
         description=f"share of held-out images in a category of another class: it stands for {_description}; 0 is best",
         paper=_INFOGAN,
+        lower_is_better=True,
     )

@@ -32,6 +32,9 @@ Generate = Callable[[int, int], npt.ArrayLike]
 Progress = Callable[[int, int], None]
 """Called with how many images have their features, and how many there are."""
 
+Memory = dict[str, Any]
+"""What real images gave, kept from one measurement to the next of the same data by the same extractor."""
+
 FEATURE_METRICS = ("fid", "kid", "kid_all", "improved_precision", "improved_recall")
 CLASS_METRICS = ("inception_score", "inception_score_10_splits", "confidence", "mode_kl")
 
@@ -69,6 +72,7 @@ def score_generator(
     seed: int = 0,
     cache: Path | None = None,
     progress: Progress | None = None,
+    memory: Memory | None = None,
 ) -> dict[str, MetricResult]:
     """Compares generated with real images by their features; each image is drawn and looked at once.
 
@@ -85,6 +89,7 @@ def score_generator(
         seed: of the real images and of KID's subsets.
         cache: a folder for the statistics of real images. Default: they are computed each time.
         progress: told how far it is.
+        memory: filled with what real images give, for the next call. Default: nothing is kept.
 
     Returns:
         results by id, each with the extractor's id behind it (`fid_keras_inception_v3_0123abcd`).
@@ -95,27 +100,27 @@ def score_generator(
     """
     chosen = _known(metric_ids, FEATURE_METRICS)
     numbers = _real_numbers(data, num_reals, seed)
-    watch = _Watch(progress, num_fakes, numbers.size)
+    which = "all" if numbers.size == data.num_examples else f"{numbers.size} by seed {seed}"
+    kept: Memory = {} if memory is None else memory
+    statistics_key, table_key = f"statistics of {which}", f"features of {which}"
+    is_known = (statistics_key if chosen == ["fid"] else table_key) in kept
+    watch = _Watch(progress, num_fakes, 0 if is_known else numbers.size)
     real = _features(extractor, _real_images(data, numbers), watch)
     fake = _features(extractor, _generated(generate, num_fakes), watch)
 
     def real_statistics(features: Iterable[npt.ArrayLike]) -> FeatureStatistics:
-        if cache is None:
-            return statistics_of("features_real", features)
-        key = {
-            "data": data.fingerprint(),
-            "images": "all" if numbers.size == data.num_examples else f"{numbers.size} by seed {seed}",
-            "extractor": extractor.id,
-            "preprocessing": extractor.preprocessing,
-        }
-        return cached_statistics(cache, key, lambda: statistics_of("features_real", features))
+        if statistics_key not in kept:
+            kept[statistics_key] = _real_statistics(data, which, extractor, features, cache)
+        return kept[statistics_key]  # type: ignore[no-any-return]
 
     if chosen == ["fid"]:
         # Nothing but sums is kept: 50,000 images of 2,048 features would take 800 MB in double precision.
         statistics = real_statistics(real), statistics_of("features_fake", fake)
         result = _refusable("fid", lambda: fid_of_statistics(*statistics))
         return {qualified("fid", extractor.id): _finished(result, extractor, num_fakes)}
-    real_table, fake_table = np.concatenate(list(real)), np.concatenate(list(fake))
+    if table_key not in kept:
+        kept[table_key] = np.concatenate(list(real))
+    real_table, fake_table = kept[table_key], np.concatenate(list(fake))
     functions: dict[str, Callable[[], MetricResult]] = {
         "fid": lambda: fid_of_statistics(real_statistics(real_table), statistics_of("features_fake", fake_table)),
         "kid": lambda: kid(real_table, fake_table, seed=seed),
@@ -136,6 +141,8 @@ def vgan_compat_fid(
     seed: int = 0,
     batch_size: int = VGAN_BATCH,
     progress: Progress | None = None,
+    cache: Path | None = None,
+    memory: Memory | None = None,
 ) -> dict[str, MetricResult]:
     """FID in the protocol of VGAN's official code, which no other FID can be compared with: `fid_vgan_compat`.
 
@@ -150,6 +157,8 @@ def vgan_compat_fid(
         seed: of what is drawn of real images.
         batch_size: default 64, as published for CIFAR-10; it determines the counts.
         progress: told how far it is.
+        cache: a folder for the statistics of real images. Default: they are computed each time.
+        memory: filled with what real images give, for the next call. Default: nothing is kept.
 
     Returns:
         one result, under `fid_vgan_compat` with the extractor's id behind it.
@@ -165,10 +174,14 @@ def vgan_compat_fid(
     if not 1 <= batch_size <= data.num_examples:
         raise UserError(f"batch_size is {batch_size}; {data.name} has {data.num_examples:,} images: allowed up to that")
     fakes, reals = vgan_counts(batch_size)
-    watch = _Watch(progress, fakes, reals)
-    real_features = _features(extractor, vgan_reals(data, seed, batch_size), watch)
+    kept: Memory = {} if memory is None else memory
+    which = f"{reals} as VGAN's code draws them, in batches of {batch_size}, by seed {seed}"
+    watch = _Watch(progress, fakes, 0 if which in kept else reals)
+    if which not in kept:
+        real_features = _features(extractor, vgan_reals(data, seed, batch_size), watch)
+        kept[which] = _real_statistics(data, which, extractor, real_features, cache)
+    real = kept[which]
     centered = (2.0 * images - 1.0 for images in _generated(generate, fakes))
-    real = statistics_of("features_real", real_features)
     fake = statistics_of("features_fake", _features(extractor, centered, watch))
     result = _refusable("fid_vgan_compat", lambda: fid_of_statistics(real, fake))
     note = f"{fakes:,} generated and {reals:,} real images as in VGAN's code; not comparable with any other FID"
@@ -275,6 +288,21 @@ def _real_numbers(data: ImageData, wanted: int | None, seed: int) -> IntArray:
 def _real_images(data: ImageData, numbers: IntArray) -> Iterator[npt.NDArray[np.float32]]:
     for start in range(0, numbers.size, _IMAGES_AT_ONCE):
         yield checked_images(data.images_at(numbers[start : start + _IMAGES_AT_ONCE]))
+
+
+def _real_statistics(
+    data: ImageData, which: str, extractor: Extractor, features: Iterable[npt.ArrayLike], cache: Path | None
+) -> FeatureStatistics:
+    """The statistics of real images, from a file of the cache if there is one."""
+    if cache is None:
+        return statistics_of("features_real", features)
+    key = {
+        "data": data.fingerprint(),
+        "images": which,
+        "extractor": extractor.id,
+        "preprocessing": extractor.preprocessing,
+    }
+    return cached_statistics(cache, key, lambda: statistics_of("features_real", features))
 
 
 def _generated(generate: Generate, count: int) -> Iterator[npt.NDArray[np.float32]]:

@@ -13,6 +13,7 @@ from metrics import inception_score as classes
 from metrics import precision_recall, retrieval
 from metrics.generation import vgan_counts
 from metrics.inputs import Inputs
+from metrics.pair_selection import shared_recall_exclusive_at_chance
 from metrics.registry import PRESETS, register
 from metrics.results import MetricResult
 
@@ -108,6 +109,10 @@ def _recall_of(names: tuple[str, str]) -> Callable[[Inputs], MetricResult]:
     return measure
 
 
+def _selection(inputs: Inputs) -> MetricResult:
+    return shared_recall_exclusive_at_chance(*(inputs[name] for name in _SHARED + _EXCLUSIVE))
+
+
 def _search(function: Callable[..., MetricResult], published: int) -> Callable[[Inputs], MetricResult]:
     """A metric of the first k of a gallery."""
 
@@ -145,13 +150,14 @@ class _Entry:
     paper: str
     reads: tuple[str, ...] = ()
     slow_in: tuple[str, ...] = ()
+    lower_is_better: bool = False
 
 
 _NAME = ("extractor",)
 _K = ("retrieval_k",)
 
 ENTRIES = (
-    _Entry("fid", _fid, _FEATURES, "Fréchet distance of features; lower is better", _FID, _NAME),
+    _Entry("fid", _fid, _FEATURES, "Fréchet distance of features", _FID, _NAME, lower_is_better=True),
     _Entry(
         "fid_vgan_compat",
         _vgan_fid,
@@ -159,8 +165,11 @@ ENTRIES = (
         "Fréchet distance of 5,056 generated and 9,984 real images, drawn as VGAN's code does",
         _VGAN,
         _NAME,
+        lower_is_better=True,
     ),
-    _Entry("kid", _kid, _FEATURES, "kernel distance of features, 100 subsets of 1,000; lower is better", _KID, _NAME),
+    _Entry(
+        "kid", _kid, _FEATURES, "kernel distance of features, 100 subsets of 1,000", _KID, _NAME, lower_is_better=True
+    ),
     _Entry(
         "kid_all",
         _of_features(distances.kid_all),
@@ -169,6 +178,7 @@ ENTRIES = (
         _KID,
         _NAME,
         slow_in=PRESETS,
+        lower_is_better=True,
     ),
     _Entry(
         "improved_precision",
@@ -214,9 +224,10 @@ ENTRIES = (
         "mode_kl",
         _of_probabilities(classes.mode_kl),
         ("probabilities",),
-        "divergence of the classes' frequencies from equal ones, in nats; lower is better",
+        "divergence of the classes' frequencies from equal ones, in nats",
         _INFOGAN_CR,
         _NAME,
+        lower_is_better=True,
     ),
     _Entry(
         "recall_at_k",
@@ -233,6 +244,14 @@ ENTRIES = (
         "the same of exclusive codes, which should be near chance",
         _IIAE,
         _K,
+        lower_is_better=True,
+    ),
+    _Entry(
+        "shared_recall_exclusive_at_chance",
+        _selection,
+        _SHARED + _EXCLUSIVE,
+        "recall_at_k at k = 1 if exclusive codes find at most one partner each way: what chooses a checkpoint",
+        _IIAE,
     ),
     _Entry("map_all", _map_all, _SEARCH, "mean average precision over the whole gallery, cosine distance", _IIAE),
     _Entry(
@@ -271,4 +290,5 @@ for _entry in ENTRIES:
         description=_entry.description,
         paper=_entry.paper,
         slow_in=_entry.slow_in,
+        lower_is_better=_entry.lower_is_better,
     )

@@ -33,6 +33,7 @@ class Metric:
         paper: whose protocol this is.
         reads: the arrays that `function` reads if they are there, with those that it needs.
         slow_in: the presets in which it takes too long to be measured unless it is named.
+        lower_is_better: whether the best of two scores is the lower one.
     """
 
     name: str
@@ -43,6 +44,12 @@ class Metric:
     paper: str
     reads: tuple[str, ...]
     slow_in: tuple[str, ...] = ()
+    lower_is_better: bool = False
+
+    @property
+    def names_extractor(self) -> bool:
+        """Whether its scores depend on a network, whose id then follows the metric's own (`metrics.features`)."""
+        return "extractor" in self.reads
 
 
 _METRICS: dict[str, Metric] = {}
@@ -58,6 +65,7 @@ def register(
     paper: str,
     reads: Iterable[str] = (),
     slow_in: Iterable[str] = (),
+    lower_is_better: bool = False,
 ) -> None:
     """Adds a metric.
 
@@ -70,6 +78,7 @@ def register(
         paper: whose protocol this is.
         reads: names of further arrays that `function` reads if they are there.
         slow_in: the presets in which it takes too long to be measured unless it is named.
+        lower_is_better: whether the best of two scores is the lower one. Default: no.
 
     Raises:
         TypeError: if the name is not a string, or something that must be callable is not.
@@ -97,7 +106,9 @@ def register(
             raise ValueError(f"the {part} of metric {name!r} must be one line of text")
     needed = tuple(needs)
     read = (*needed, *(array for array in reads if array not in needed))
-    _METRICS[name] = Metric(name, function, needed, dict(protocols), description, paper, read, tuple(slow_in))
+    _METRICS[name] = Metric(
+        name, function, needed, dict(protocols), description, paper, read, tuple(slow_in), lower_is_better
+    )
 
 
 def names() -> list[str]:
@@ -114,6 +125,34 @@ def get(name: str) -> Metric:
     if name not in _METRICS:
         raise UserError(f"there is no metric {name!r}{near_matches(name, names())}")
     return _METRICS[name]
+
+
+def bare_id(score_name: str) -> str:
+    """The metric that a score is of: its name without a network's id, a snapshot before it, or a part behind it.
+
+    Args:
+        score_name: such as `fid_keras_inception_v3_0123abcd`, `infogan/mig` or `recall_at_k/x_to_y`; what no metric
+            fits stays as it is.
+
+    Example:
+        >>> bare_id("fid_vgan_compat_keras_inception_v3_vgan_0123abcd")
+        'fid_vgan_compat'
+    """
+    for name in reversed(score_name.split("/")):
+        fitting = [
+            known
+            for known, metric in _METRICS.items()
+            if name == known or (metric.names_extractor and name.startswith(f"{known}_"))
+        ]
+        if fitting:
+            return max(fitting, key=len)
+    return score_name
+
+
+def lower_is_better(score_name: str) -> bool:
+    """Whether the best of two scores of this name (see `bare_id`) is the lower one; else it is the higher."""
+    metric = _METRICS.get(bare_id(score_name))
+    return metric is not None and metric.lower_is_better
 
 
 def evaluate(
@@ -312,8 +351,8 @@ def _measured(metric: Metric, inputs: Inputs) -> MetricResult:
 def _protocol(metric: Metric, preset: str) -> SamplingProtocol:
     if not metric.protocols:
         raise UserError(
-            f"{metric.name} compares several models; measure it from their arrays, with python -m metrics --codes: it "
-            f"needs {' and '.join(metric.needs)}"
+            f"{metric.name} needs more than one encoder's codes of a data set; measure it from arrays, with python -m "
+            f"metrics --codes: it needs {' and '.join(metric.needs)}"
         )
     return metric.protocols[preset]
 

@@ -21,7 +21,7 @@ from common.errors import UserError, run_command
 from common.files import atomic_file, sha256_of
 from common.output import answer, say
 from common.progress import progress
-from metrics.features import checked_images, import_keras, in_whole_batches
+from metrics.features import Extractor, checked_images, import_keras, in_whole_batches
 from metrics.protocols import generator
 
 if TYPE_CHECKING:
@@ -137,6 +137,11 @@ class ShapeClassifier:
         logits = in_whole_batches(self._model.predict_on_batch, scaled, _BATCH_AT_ONCE).astype(np.float64)
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    def features(self) -> Extractor:
+        """The 128 numbers before the last layer, for `fid` and `kid` of such images; no published protocol has them."""
+        model = import_keras().Model(self._model.inputs, self._model.get_layer("logits").input)
+        return Extractor(f"{self.id}_features", model.predict_on_batch, "images in [0, 1]", batch_size=_BATCH_AT_ONCE)
 
 
 def classify(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

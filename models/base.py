@@ -167,6 +167,35 @@ class DisentanglementModel(keras.Model, abc.ABC):
         # The parent would invent an RMSprop of its own if the optimizer were left out.
         self.compile(optimizer=None, **compile_arguments)
 
+    def take_over(self, other: DisentanglementModel) -> list[str]:
+        """Starts from the weights of another model of this class, wherever both have the same layers.
+
+        Layers belong together by the names of network and layer; one goes over if the shapes of all its variables are
+        the same. All else stays as it is: other layers, the step, optimizers.
+
+        Args:
+            other: a trained model.
+
+        Returns:
+            what was taken over: `network` for all of it, `network/layer` otherwise.
+
+        Raises:
+            ValueError: a model of another class, or one that has nothing in common with this.
+        """
+        if type(other) is not type(self):
+            raise ValueError(f"a {type(self).__name__} cannot start from the weights of a {type(other).__name__}")
+        taken: list[str] = []
+        for name in self.networks.keys() & other.networks.keys():
+            pairs = _common_layers(self.networks[name], other.networks[name])
+            for layer, source in pairs:
+                for variable, value in zip(layer.variables, source.variables, strict=True):
+                    variable.assign(value)
+            whole = len(pairs) == sum(1 for layer in self.networks[name].layers if layer.variables)
+            taken += [name] if whole else [f"{name}/{layer.name}" for layer, _ in pairs]
+        if not taken:
+            raise ValueError(f"the two models of {type(self).__name__} have no layer of the same sizes in common")
+        return sorted(taken)
+
     @property
     def players(self) -> dict[str, Player]:
         """The players by name.
@@ -228,6 +257,17 @@ def _describe_network(network: keras.Model) -> dict[str, Any]:
         if not isinstance(layer, keras.layers.InputLayer)
     ]
     return {"trainable_parameters": count_parameters(network.trainable_variables), "layers": layers}
+
+
+def _common_layers(network: keras.Model, other: keras.Model) -> list[tuple[keras.layers.Layer, keras.layers.Layer]]:
+    """The layers of two networks that have the same name and variables of the same shapes, in the first one's order."""
+    others = {layer.name: layer for layer in other.layers}
+    pairs = [(layer, others[layer.name]) for layer in network.layers if layer.variables and layer.name in others]
+    return [pair for pair in pairs if _shapes(pair[0]) == _shapes(pair[1])]
+
+
+def _shapes(layer: keras.layers.Layer) -> list[tuple[int, ...]]:
+    return [tuple(variable.shape) for variable in layer.variables]
 
 
 def _check_partition(players: Mapping[str, Sequence[keras.Variable]], trainable: Sequence[keras.Variable]) -> None:

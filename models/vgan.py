@@ -24,6 +24,7 @@ from models.networks.vgan import Bottleneck
 from models.noise import Noise
 from models.optimizers import OptimizerOptions, RMSpropOptions
 from models.options import ModelOptions, check_choice, check_range
+from models.vgan_growing import grow
 
 Variant = Literal["official", "community", "paper"]
 Deviation = Literal["exp", "sigmoid"]
@@ -517,6 +518,10 @@ class VGAN(DisentanglementModel):
             return
         for average, present in zip(self.average.variables, self.generator.variables, strict=True):
             average.assign(decay * average + (1.0 - decay) * present)
+
+    def take_over(self, other: DisentanglementModel) -> list[str]:
+        """Starts from the weights of another VGAN, also of one for smaller images, see `models.vgan_growing.grow`."""
+        return grow(other, self) if isinstance(other, VGAN) else super().take_over(other)
 
     def generate(self, latents: tf.Tensor) -> tf.Tensor:
         """Images in [0, 1] by the averaged generator, if there is one and `generate_from_average` says so."""

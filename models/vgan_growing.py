@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import keras
 
-from models.vgan import VGAN
+if TYPE_CHECKING:
+    from models.vgan import VGAN
 
 
 def grow(smaller: VGAN, larger: VGAN) -> list[str]:

@@ -17,6 +17,7 @@ import tensorflow as tf
 from models import losses
 from models.ibgan import IBGAN, IBGANOptions
 from models.noise import Noise
+from training.configuration import load
 
 TINY = IBGANOptions(z_dim=5, r_dim=3, generator_width=2, discriminator_width=2)
 SHARED = dataclasses.replace(TINY, towers="shared", encoder_size="large", label_smoothing=True)
@@ -69,13 +70,13 @@ def test_saving(options: IBGANOptions, tmp_path: Path) -> None:
     helpers.run_saving_test(model, tmp_path)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [TINY, community(towers="shared", encoder_size="large", label_smoothing=True)],
-    ids=["separate", "community with a shared front"],
-)
-def test_two_replicas(options: IBGANOptions) -> None:
-    helpers.run_two_replica_test(lambda: build(options))
+def test_two_replicas() -> None:
+    helpers.run_two_replica_test(build)
+
+
+def test_two_eager_replicas_of_the_community_code_with_a_shared_front() -> None:
+    options = community(towers="shared", encoder_size="large", label_smoothing=True)
+    helpers.run_two_replica_test(lambda: build(options), steps=2, eager=True)
 
 
 def test_resume(tmp_path: Path) -> None:
@@ -137,6 +138,13 @@ def test_parameters_with_a_shared_front(options: dict[str, Any], channels: int, 
         assert counts["encoder"] == 11_710
         assert counts["generator/linear"] == 16_844_800
         assert counts["generator/deconvolutions"] == 1_839_491
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("celeba", CELEBA), ("chairs3d", CHAIRS)])
+def test_shipped_networks_have_the_sizes_that_were_counted(name: str, sizes: dict[str, Any]) -> None:
+    options = load([f"gin/ibgan_{name}.gin"])[0].experiment.model
+    wanted = {**sizes, **LARGE}
+    assert {option: getattr(options, option) for option in wanted} == wanted
 
 
 # Losses, worked by hand.

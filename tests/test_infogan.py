@@ -51,8 +51,8 @@ def test_saving(name: str, tmp_path: Path) -> None:
     helpers.run_saving_test(model, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["community", "official"])
-def test_two_replicas(name: str) -> None:
+@pytest.mark.parametrize(("name", "eager"), [("community", True), ("official", False)])
+def test_two_replicas(name: str, eager: bool) -> None:
     def sturdy() -> InfoGAN:
         """With weights so large that batch normalization does not divide rounding by a tiny deviation."""
         model = build(**VARIANTS[name])
@@ -62,7 +62,7 @@ def test_two_replicas(name: str) -> None:
                     layer.kernel.assign(layer.kernel * 10.0)
         return model
 
-    helpers.run_two_replica_test(sturdy, steps=3)
+    helpers.run_two_replica_test(sturdy, steps=3, eager=eager)
 
 
 def test_resume(tmp_path: Path) -> None:

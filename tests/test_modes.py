@@ -201,10 +201,10 @@ def test_the_run_folder_gives_the_configuration_if_no_file_does(finished: Path) 
 
 
 def test_benchmark_gives_rates_and_the_split_of_a_step(capsys: pytest.CaptureFixture[str]) -> None:
-    bindings = [*tiny_runs.TINY, "benchmark.steps = 2", "benchmark.turns = 2"]
-    assert modes.benchmark(load(["gin/ibgan.gin"], bindings)[0]) == 0
+    bindings = [*tiny_runs.PLAIN, "benchmark.steps = 2", "benchmark.turns = 2"]
+    assert modes.benchmark(load(["gin/factor_vae_dsprites.gin"], bindings)[0]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["model"] == "IBGAN"
+    assert result["model"] == "FactorVAE"
     assert result["global_batch"] == 8
     low, high = result["steps_per_second_range"]
     assert 0 < low <= result["steps_per_second"] <= high

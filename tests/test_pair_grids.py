@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 
 from data_gen import mnist_cdcb
+from data_gen.dataset import ArrayDataset
+from data_gen.pairs import PairedDataset
 from models.iiae import IIAE, IIAEOptions
 from models.noise import Noise
 from models.pairs import OTHER, Domain
 from training import pair_grids
 from training.pair_grids import (
     CAPTIONS,
+    FIGURE_CAPTIONS,
     FIGURE_ORDER,
+    KINDS,
     PairPainter,
     published_pictures,
     reference_tiles,
@@ -80,17 +84,22 @@ def test_drawing_as_trained_differs_and_can_be_repeated(model: IIAE) -> None:
 
 def test_the_pictures_of_the_authors_code(model: IIAE) -> None:
     x, y = helpers.data_for(model, 4)
-    found = published_pictures(model, x, y, NOISE)
-    kinds = ("inputs", "outputs", "sample0", "sample1", "sample2", "reference", "swapped", "style")
-    assert set(found) == {f"{kind}_{domain}" for kind in kinds for domain in "xy"}
+    others = x[::-1], y[::-1]
+    noises = [Noise(0, number) for number in range(4)]
+    found = published_pictures(model, x, y, others, noises)
+    assert list(KINDS) == ["inputs", "outputs", "sample0", "sample1", "sample2", "reference", "swapped", "style"]
+    assert set(found) == {f"{kind}_{domain}" for kind in KINDS for domain in "xy"}
     assert {images.shape for images in found.values()} == {(4, 32, 32, 3)}
-    assert np.array_equal(found["style_x"][0], x[1])
-    assert np.array_equal(found["style_y"][3], y[0])
+    assert np.array_equal(found["style_x"], others[0])
+    assert np.array_equal(found["style_y"], others[1])
     np.testing.assert_allclose(found["swapped_x"], model.recombine(x, found["style_x"], "x"), atol=1e-6)
     np.testing.assert_allclose(found["reference_x"], model.translate(y, "y", model.exclusive_code(x, "x")), atol=1e-6)
     np.testing.assert_allclose(found["outputs_y"], model.reconstruct(x, y)[1], atol=1e-6)
-    with pytest.raises(ValueError, match="its own reference"):
-        published_pictures(model, x, y, NOISE, shift=4)
+    sampled = model.translate(x[2:3], "x", model.exclusive_noise("y", 1, noises[2], "style1"))
+    np.testing.assert_allclose(found["sample1_y"][2], sampled[0], atol=1e-6)
+    alone = published_pictures(model, x[2:3], y[2:3], (x[1:2], y[1:2]), noises[2:3])
+    for name, images in alone.items():
+        np.testing.assert_allclose(images[0], found[name][2], atol=1e-6, err_msg="depends on the batch: " + name)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -126,3 +135,33 @@ def test_the_sheets_of_a_run(model: IIAE, monkeypatch: pytest.MonkeyPatch) -> No
     assert np.array_equal(sheets["x_to_y"][64:, -64:], y[1])
     assert np.array_equal(sheets["y_with_style_x"][:64, :64], y[0])
     assert np.array_equal(sheets["y_with_style_x"][:64, -64:], x[2]), "the reference is another pair"
+
+
+def test_the_four_figures(model: IIAE) -> None:
+    """Input, three samples, by reference, reference; six rows; the reconstruction is left out."""
+    painter = PairPainter(model, _few(20))
+    sheets, figures = painter.sheets(), painter.figures()
+    assert set(figures) == set(FIGURE_CAPTIONS) == set(sheets)
+    for name in ("x_to_y", "y_to_x"):
+        assert figures[name].shape == (6 * 32, 6 * 32, 3)
+        for place, column in enumerate(FIGURE_ORDER):
+            shown = figures[name][:, 32 * place : 32 * place + 32]
+            assert np.array_equal(shown, sheets[name][:, 32 * column : 32 * column + 32])
+    for name in ("x_with_style_y", "y_with_style_x"):
+        assert np.array_equal(figures[name], sheets[name])
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_of_few_pairs_none_is_its_own_reference(model: IIAE, count: int) -> None:
+    tiles = PairPainter(model, _few(count)).tiles()
+    for row in range(6):
+        assert np.array_equal(tiles["x_to_y"][row, 0], tiles["x_with_style_y"][row, 0])
+        assert not np.array_equal(tiles["x_to_y"][row, 6], tiles["x_with_style_y"][row, 2])
+
+
+def _few(count: int) -> PairedDataset:
+    rng = np.random.default_rng(0)
+    sides = [
+        ArrayDataset(rng.integers(0, 256, (count, 32, 32, 3), np.uint8), name=name, source="random") for name in "xy"
+    ]
+    return PairedDataset(*sides, name="few", source="random")

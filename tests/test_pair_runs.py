@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tiny_runs
 
 from common.errors import UserError
 from models.iiae import IIAE
@@ -39,6 +41,7 @@ VECTORS = (
     "experiment.total_steps = 4",
     "experiment.chunk_steps = 2",
     "experiment.picture_every = 2",
+    "experiment.checkpoint_every = 2",
 )
 
 
@@ -66,13 +69,20 @@ def test_a_run_of_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_run_of_vectors_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for total, folder in ((4, "whole"), (2, "parts"), (4, "parts")):
-        configuration, text = configured(*VECTORS, f"experiment.total_steps = {total}", name="iiae_sketchy")
-        assert train(configuration, text, ["gin/iiae_sketchy.gin"], tmp_path / folder) == 0
-    prints = [line for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-    fingerprints = [line.split('"fingerprint": "')[1][:64] for line in prints]
-    assert fingerprints[0] == fingerprints[2] != fingerprints[1]
-    assert not list((tmp_path / "whole" / "pictures").iterdir())
+    configuration, text = configured(*VECTORS, name="iiae_sketchy")
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert train(configuration, text, ["gin/iiae_sketchy.gin"], whole) == 0
+    # What a run leaves that is killed before its last checkpoint.
+    tiny_runs.copy_of(whole, stopped)
+    for path in (stopped / "result.json", *(stopped / "checkpoints" / "last").glob("ckpt-4.*")):
+        path.unlink()
+    capsys.readouterr()
+    assert train(configuration, text, ["gin/iiae_sketchy.gin"], stopped) == 0
+    assert "going on from step 2" in capsys.readouterr().err
+    results = [json.loads((folder / "result.json").read_text()) for folder in (whole, stopped)]
+    assert results[0]["fingerprint"] == results[1]["fingerprint"]
+    assert (whole / "metrics.jsonl").read_bytes() == (stopped / "metrics.jsonl").read_bytes()
+    assert all(path.name.startswith("curves_") for path in (tmp_path / "whole" / "pictures").iterdir())
     report = (tmp_path / "whole" / "report.html").read_text(encoding="utf-8")
     assert "Samples" not in report
     assert "Error of reconstruction" in report
@@ -106,7 +116,7 @@ def test_changes_come_with_the_data() -> None:
 
 
 def test_modes_that_build_pairs() -> None:
-    configuration, _ = configured(*TINY, "benchmark.steps = 1", "benchmark.turns = 1")
+    configuration, _ = configured(*VECTORS, "benchmark.steps = 1", "benchmark.turns = 1", name="iiae_sketchy")
     measured = measure(configuration)
     assert measured["model"] == "IIAE"
     assert measured["seconds_per_step"]["data"] > 0

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import tiny_runs
 
 from common.errors import UserError
+from common.files import write_text
 from training import modes
 from training.checkpoints import Checkpoints
 from training.configuration import load
 from training.experiment import build
 from training.run_folder import RunFolder
+from training.train import train
 
 BINDINGS = (
     "data.source = 'synthetic'",
@@ -28,6 +32,7 @@ BINDINGS = (
     "experiment.evaluate_every = 0",
     "experiment.best_metric = None",
     "infogan_cr.contrastive_steps = (6,)",
+    "infogan_cr.generator_updates = 1",
     "evaluation.metrics = ('mig',)",
     "evaluation.preset = 'fast'",
     "traversal.rows = 2",
@@ -35,19 +40,40 @@ BINDINGS = (
 )
 
 
-def command(folder: Path, *more: str) -> list[str]:
-    bindings = [*BINDINGS, *more]
-    return ["--gin_file=gin/infogan_cr_dsprites.gin", *(f"--gin_param={b}" for b in bindings), f"--run_dir={folder}"]
+FILE = "gin/infogan_cr_dsprites.gin"
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A run to its end, and what was on the disk when the scores of its snapshot had just been written."""
+
+    whole: Path
+    cut: Path
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """A run whose contrastive regularizer was switched on at step 6."""
-    folder = tmp_path_factory.mktemp("snapshots") / "run"
-    result = tiny_runs.run(*command(folder))
-    assert result.returncode == 0, result.stderr
-    assert "snapshot infogan_modified: mig" in result.stderr
-    return folder
+    base = tmp_path_factory.mktemp("snapshots")
+    found = Runs(base / "run", base / "cut")
+
+    def write_and_copy(path: Path, text: str) -> None:
+        write_text(path, text)
+        if path.name == "scores.json":
+            tiny_runs.copy_of(found.whole, found.cut)
+
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(said):
+        patch.setattr("training.train.write_text", write_and_copy)
+        assert train(*load([FILE], BINDINGS), [FILE], found.whole) == 0
+    assert "snapshot infogan_modified: mig" in said.getvalue()
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(runs: Runs) -> Path:
+    """The run to its end, which nobody may change."""
+    return runs.whole
 
 
 def test_snapshot_is_scored_drawn_and_reported(finished: Path) -> None:
@@ -74,12 +100,15 @@ def test_snapshot_is_a_checkpoint_for_all_modes(finished: Path) -> None:
         modes.restored(configuration, finished, "infogan")
 
 
-def test_run_killed_behind_the_snapshot_ends_as_if_it_had_not_been(finished: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    saved = folder / "snapshots" / "infogan_modified" / "scores.json"
-    killed = tiny_runs.stop_at(saved.is_file, signal.SIGKILL, *command(folder))
-    assert killed.returncode == -signal.SIGKILL
-    assert tiny_runs.run(*command(folder)).returncode == 0
+def test_run_killed_behind_the_snapshot_ends_as_if_it_had_not_been(
+    runs: Runs, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = runs.cut
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == [5, 6]
+    assert not (folder / "result.json").exists()
+    assert train(*load([FILE], BINDINGS), [FILE], folder) == 0
+    assert "going on from" not in capsys.readouterr().err, "only the snapshot had been saved"
     for name in ("metrics.jsonl", "snapshots/infogan_modified/scores.json"):
         assert (folder / name).read_bytes() == (finished / name).read_bytes()
     ours, theirs = (json.loads((path / "result.json").read_text())["fingerprint"] for path in (folder, finished))
@@ -87,7 +116,7 @@ def test_run_killed_behind_the_snapshot_ends_as_if_it_had_not_been(finished: Pat
 
 
 def test_run_that_ends_before_has_no_snapshot(tmp_path: Path) -> None:
-    configuration, _ = load(["gin/infogan_cr_dsprites.gin"], [*BINDINGS, "experiment.total_steps = 5"])
+    configuration, _ = load([FILE], [*BINDINGS, "experiment.total_steps = 5"])
     experiment = build(configuration)
     checkpoints = Checkpoints(RunFolder(tmp_path).checkpoints, experiment.model, keep=1)
     assert checkpoints.restore_named("infogan_modified") is None

@@ -102,9 +102,10 @@ def test_what_a_run_says(finished: Path) -> None:
     assert "80" in err
 
 
-def test_a_run_that_is_extended_killed_and_terminated_ends_like_one_that_was_not(
+def test_a_run_that_is_extended_killed_damaged_and_terminated_ends_like_one_that_was_not(
     finished: Path, tmp_path: Path
 ) -> None:
+    """A damaged checkpoint costs only the steps since the one before."""
     folder = tmp_path / "run"
     metrics = folder / "metrics.jsonl"
     flags = tiny_runs.arguments(tiny_runs.EVENTFUL, f"--run_dir={folder}")
@@ -118,28 +119,27 @@ def test_a_run_that_is_extended_killed_and_terminated_ends_like_one_that_was_not
     # What a kill in the middle of a write would leave.
     with open(metrics, "a", encoding="utf-8") as handle:
         handle.write('{"step": 77, "discriminator/lo')
+    checkpoints = folder / "checkpoints" / "last"
+    state = tf.train.get_checkpoint_state(str(checkpoints))
+    before, newest = (int(path.rpartition("-")[2]) for path in state.all_model_checkpoint_paths[-2:])
+    assert newest > before >= 40
+    tiny_runs.truncate(checkpoints / f"ckpt-{newest}.data-00000-of-00001")
 
     terminated = tiny_runs.stop_at(lambda: tiny_runs.lines_of(metrics) >= 34, signal.SIGTERM, *flags)
     assert terminated.returncode == 128 + signal.SIGTERM, terminated.stderr
     assert terminated.stdout == ""
     assert "the same command goes on from there" in terminated.stderr
+    assert f"ckpt-{newest} is damaged; trying the one before" in terminated.stderr
+    assert f"going on from step {before}" in terminated.stderr
 
     last = tiny_runs.run(*flags)
     assert last.returncode == 0, last.stderr
+    assert "damaged" not in last.stderr
     assert same_result(folder, finished)
-
-
-def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(finished: Path, tmp_path: Path) -> None:
-    folder = tiny_runs.copy_of(finished, tmp_path / "run")
-    tiny_runs.truncate(folder / "checkpoints" / "last" / "ckpt-80.data-00000-of-00001")
-    (folder / "result.json").unlink()
-    again = tiny_runs.run(*tiny_runs.arguments(tiny_runs.EVENTFUL, f"--run_dir={folder}"))
-    assert again.returncode == 0, again.stderr
-    assert "ckpt-80 is damaged; trying the one before" in again.stderr
-    assert "going on from step 70" in again.stderr
-    assert same_result(folder, finished)
-    kept = [path for path in names_in(folder / "checkpoints" / "last") if path.endswith(".index")]
+    # The first of the three is the one that the signal asked for.
+    kept = [path.stem for path in sorted(checkpoints.glob("*.index"))]
     assert len(kept) == 3
+    assert kept[1:] == ["ckpt-70", "ckpt-80"]
 
 
 def test_a_finished_run_only_repeats_its_result(

@@ -96,15 +96,23 @@ def test_saving(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "eager"),
     [
-        {"gradient_penalty": "real", "beta_step": 0.1},
-        {"variant": "community", "adversarial_loss": "relativistic_hinge", "beta_step": 0.1, "squares_of_means": True},
+        ({"gradient_penalty": "real", "beta_step": 0.1}, False),
+        (
+            {
+                "variant": "community",
+                "adversarial_loss": "relativistic_hinge",
+                "beta_step": 0.1,
+                "squares_of_means": True,
+            },
+            True,
+        ),
     ],
-    ids=["official, R1", "community, relativistic, WGAN-GP"],
+    ids=["official, R1", "community, relativistic, WGAN-GP, eager"],
 )
-def test_two_replicas(changes: dict[str, Any]) -> None:
-    helpers.run_two_replica_test(lambda: rouse(build(**changes)), steps=2)
+def test_two_replicas(changes: dict[str, Any], eager: bool) -> None:
+    helpers.run_two_replica_test(lambda: rouse(build(**changes)), steps=2, eager=eager)
 
 
 def test_resume(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,20 @@ class Checkpoints:
         model: a configured model; its optimizers are saved too.
         keep: how many of the last ones are kept.
         state: further objects to save, by name.
+        lower_is_better: whether the best is the one with the lowest score.
     """
 
     def __init__(
-        self, folder: Path, model: DisentanglementModel, keep: int, state: dict[str, Any] | None = None
+        self,
+        folder: Path,
+        model: DisentanglementModel,
+        keep: int,
+        state: dict[str, Any] | None = None,
+        lower_is_better: bool = False,
     ) -> None:
         optimizers = {f"optimizer_{name}": player.optimizer for name, player in model.players.items()}
-        self._best_score = tf.Variable(float("-inf"), dtype=tf.float64)
+        self._lower_is_better = lower_is_better
+        self._best_score = tf.Variable(self._worst, dtype=tf.float64)
         self._checkpoint = tf.train.Checkpoint(model=model, best_score=self._best_score, **optimizers, **(state or {}))
         self._model, self._folder = model, folder
         self._saved_step: int | None = None
@@ -36,6 +45,10 @@ class Checkpoints:
 
     def _single(self, name: str) -> tf.train.CheckpointManager:
         return tf.train.CheckpointManager(self._checkpoint, str(self._folder / name), max_to_keep=1)
+
+    @property
+    def _worst(self) -> float:
+        return math.inf if self._lower_is_better else -math.inf
 
     @property
     def step(self) -> int:
@@ -51,7 +64,8 @@ class Checkpoints:
 
     def save_if_best(self, score: float) -> bool:
         """Saves the present state as the best if `score` beats all earlier ones; tells whether it did."""
-        if score <= float(self._best_score.numpy()):
+        best = float(self._best_score.numpy())
+        if not (score < best if self._lower_is_better else score > best):
             return False
         self._best_score.assign(score)
         self._best.save(checkpoint_number=self.step)
@@ -90,18 +104,45 @@ class Checkpoints:
         return self._restore_newest(named[name])
 
     def _restore_newest(self, manager: tf.train.CheckpointManager) -> int | None:
-        for path in reversed(manager.checkpoints):
-            if not _is_whole(path):
-                say(f"checkpoint {path} is damaged; trying the one before")
-                continue
-            try:
-                self._checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
-            except (AssertionError, ValueError):
-                raise UserError(
-                    f"checkpoint {path} is of another model; give the options of that run, or choose another --run_dir"
-                ) from None
-            return int(path.rsplit("-", 1)[1])
-        return None
+        step = _restore_newest(self._checkpoint, manager.checkpoints)
+        if step is not None and not math.isfinite(float(self._best_score.numpy())):
+            # Nothing was the best when it was saved, perhaps by a run that took higher scores for better.
+            self._best_score.assign(self._worst)
+        return step
+
+
+def restore_weights(folder: Path, model: DisentanglementModel) -> int | None:
+    """Restores the newest whole checkpoint of a run into a model that has no optimizers; writes nothing.
+
+    Args:
+        folder: of the run's checkpoints.
+        model: with the options of that run.
+
+    Returns:
+        its step, or None if there is none.
+
+    Raises:
+        UserError: a whole checkpoint of another model.
+    """
+    state = tf.train.get_checkpoint_state(str(folder / "last"))
+    paths = [] if state is None else list(state.all_model_checkpoint_paths)
+    return _restore_newest(tf.train.Checkpoint(model=model), paths)
+
+
+def _restore_newest(checkpoint: tf.train.Checkpoint, paths: Sequence[str]) -> int | None:
+    """Restores the last whole one of some checkpoints; returns its step, None if there is none."""
+    for path in reversed(paths):
+        if not _is_whole(path):
+            say(f"checkpoint {path} is damaged; trying the one before")
+            continue
+        try:
+            checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
+        except (AssertionError, ValueError):
+            raise UserError(
+                f"checkpoint {path} is of another model; give the options of that run, or choose another --run_dir"
+            ) from None
+        return int(path.rsplit("-", 1)[1])
+    return None
 
 
 def _is_whole(path: str) -> bool:

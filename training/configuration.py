@@ -28,6 +28,7 @@ from training.options import (
     EvaluationOptions,
     ExperimentOptions,
     GenerationOptions,
+    InterpolationOptions,
     TraversalOptions,
 )
 from training.typing_checks import checked
@@ -39,6 +40,7 @@ _SECTIONS: dict[str, type] = {
     "evaluation": EvaluationOptions,
     "traversal": TraversalOptions,
     "generation": GenerationOptions,
+    "interpolation": InterpolationOptions,
     "benchmark": BenchmarkOptions,
 }
 _MODULE = "spout"

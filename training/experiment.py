@@ -15,9 +15,11 @@ from data_gen.features import FeatureDataset
 from data_gen.pairs import AUGMENTATIONS, PairedDataset, PairFeed
 from models.base import DisentanglementModel
 from models.pairs import PairModel
+from training.evaluation_kinds import refuse_misfits
 from training.loop import TrainingLoop
 from training.options import Configuration
 from training.runtime import Runtime, prepare
+from training.validation import with_validation
 
 _PAIRED = ("mnist_cdcb", "cars", "facades", "maps", "afhq", "sketchy")
 
@@ -31,12 +33,14 @@ class Experiment:
         runtime: what the machine gives.
         dataset: the data.
         model: the model, configured with its optimizers.
+        validation: pairs to choose the best checkpoint by; None: there are none.
     """
 
     configuration: Configuration
     runtime: Runtime
     dataset: Dataset
     model: DisentanglementModel
+    validation: PairedDataset | None = None
 
     def loop(self) -> TrainingLoop:
         """The training loop, its data placed on the device."""
@@ -66,12 +70,16 @@ def build(configuration: Configuration) -> Experiment:
     runtime = prepare(options)
     data = configuration.data
     dataset = data_gen.load(data.name, source=data.source, limit=data.limit, **data.options)
-    if options.global_batch > dataset.num_examples:
-        raise UserError(
-            f"experiment.global_batch is {options.global_batch}, but {dataset.name} has {dataset.num_examples} images"
-        )
-    shape = _input_shape(configuration, dataset)
-    return Experiment(configuration, runtime, dataset, build_model(configuration, runtime, shape))
+    _check_batch(options.global_batch, dataset)
+    model = build_model(configuration, runtime, _input_shape(configuration, dataset))
+    dataset, validation = with_validation(dataset, data)
+    _check_batch(options.global_batch, dataset)
+    return Experiment(configuration, runtime, dataset, model, validation)
+
+
+def _check_batch(batch: int, dataset: Dataset) -> None:
+    if batch > dataset.num_examples:
+        raise UserError(f"experiment.global_batch is {batch}, but {dataset.name} has {dataset.num_examples} images")
 
 
 def _input_shape(configuration: Configuration, dataset: Dataset) -> tuple[int, ...]:
@@ -81,6 +89,7 @@ def _input_shape(configuration: Configuration, dataset: Dataset) -> tuple[int, .
         UserError: data that the model cannot learn from, or what pairs cannot do.
     """
     is_features = isinstance(dataset, FeatureDataset)
+    refuse_misfits(configuration.evaluation.metrics, configuration.experiment.model.takes_pairs)
     if not configuration.experiment.model.takes_pairs:
         if is_features:
             raise UserError(f"{dataset.name} has vectors in pairs and no images; choose a model of pairs, such as iiae")
@@ -90,11 +99,6 @@ def _input_shape(configuration: Configuration, dataset: Dataset) -> tuple[int, .
     if not is_features and not isinstance(dataset, PairedDataset):
         raise UserError(
             f"{dataset.name} has no pairs, which this model learns from; choose data.name from {', '.join(_PAIRED)}"
-        )
-    if configuration.evaluation.metrics:
-        raise UserError(
-            "evaluation.metrics: none of them measures a model of pairs while it trains or by run.py; set "
-            "evaluation.metrics = (), and score exported codes by python -m metrics"
         )
     if is_features and configuration.data.augmentation is not None:
         raise UserError(f"data.augmentation changes images, and {dataset.name} has vectors; leave it out")

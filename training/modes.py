@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 import keras
 import numpy as np
@@ -13,16 +14,22 @@ from common.errors import UserError
 from common.files import atomic_file, atomic_folder
 from common.output import answer, say
 from common.progress import encoding_line, progress
+from models.base import DisentanglementModel
 from models.noise import Noise
+from models.pairs import PairModel
 from training import pictures
 from training.benchmark import measure
 from training.checkpoints import Checkpoints
 from training.configuration import load, resolved
 from training.evaluation import Evaluator
 from training.experiment import Experiment, build, build_model, image_shape_of
+from training.interpolation import write_films
 from training.options import Configuration
+from training.pair_export import export_pairs
 from training.run_folder import RunFolder
 from training.runtime import prepare
+from training.translate import translate_images
+from training.translate_flags import TranslateFlags
 from training.traversal import Painter, write_traversals
 
 
@@ -49,12 +56,35 @@ def restored(configuration: Configuration, run_dir: str | Path, checkpoint: str)
     folder.require()
     experiment = build(configuration)
     folder.refuse_another_model(configuration, experiment.dataset.source)
-    checkpoints = Checkpoints(folder.checkpoints, experiment.model, configuration.experiment.keep_checkpoints)
-    step = checkpoints.restore_named(checkpoint)
+    _restore(experiment.model, folder, configuration, checkpoint)
+    return experiment, folder
+
+
+def _restore(model: DisentanglementModel, folder: RunFolder, configuration: Configuration, checkpoint: str) -> None:
+    step = Checkpoints(folder.checkpoints, model, configuration.experiment.keep_checkpoints).restore_named(checkpoint)
     if step is None:
         raise UserError(f"{folder.path} has no {checkpoint} checkpoint yet; train it first")
     say(f"{folder.path}: checkpoint of step {step}")
-    return experiment, folder
+
+
+def translate(configuration: Configuration, run_dir: str | Path, checkpoint: str, flags: TranslateFlags) -> int:
+    """Translates the user's own images by a trained model of pairs; of the run's data nothing is read.
+
+    Raises:
+        UserError: there is no such run or checkpoint, or its model is not of pairs of images.
+    """
+    folder = RunFolder(run_dir)
+    folder.require()
+    name = configuration.experiment.name
+    if not configuration.experiment.model.takes_pairs:
+        raise UserError(f"{name} is no model of pairs, which alone translate; give --run_dir of a run of iiae")
+    shape = image_shape_of(configuration)
+    if len(shape) != 3:
+        raise UserError(f"{name} is a model of vectors and takes no images; give --run_dir of a run on images")
+    folder.refuse_another_model(configuration, data_source="")
+    model = build_model(configuration, prepare(configuration.experiment), shape)
+    _restore(model, folder, configuration, checkpoint)
+    return translate_images(cast(PairModel, model), folder.path, configuration, flags)
 
 
 def evaluate(experiment: Experiment, folder: RunFolder) -> int:
@@ -101,6 +131,29 @@ def generate(experiment: Experiment, folder: RunFolder) -> int:
         np.savez_compressed(target / "images.npz", images=all_images, latents=np.concatenate(latents))
     answer({"folder": str(folder.path / "generated"), "images": len(all_images)})
     return 0
+
+
+def interpolate(experiment: Experiment, folder: RunFolder) -> int:
+    """Films walks through the latent space, as MP4 and GIF, with the points between which they go as PNG."""
+    painter = Painter(experiment.model, experiment.configuration.traversal)
+    options = experiment.configuration.interpolation
+    with atomic_folder(folder.path / "interpolation") as target:
+        frames = write_films(painter, options, target)
+        files = sorted(file.name for file in target.iterdir())
+    answer(
+        {
+            "folder": str(folder.path / "interpolation"),
+            "files": files,
+            "frames": frames,
+            "seconds": frames / options.frames_per_second,
+        }
+    )
+    return 0
+
+
+def pairs(experiment: Experiment, folder: RunFolder) -> int:
+    """Makes the 16 published pictures of pairs that are held out, and a page to look at them."""
+    return export_pairs(experiment, folder)
 
 
 def export(experiment: Experiment, folder: RunFolder) -> int:

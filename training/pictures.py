@@ -92,6 +92,12 @@ def image_grid(images: npt.ArrayLike, columns: int, padding: int = 2, background
     return np.pad(sheet, ((0, padding), (0, padding), (0, 0)), constant_values=round(background * 255))
 
 
+def enlarged(images: npt.NDArray[Any], smallest_side: int = 64) -> npt.NDArray[Any]:
+    """Images `[..., H, W, C]` by a whole factor, without smoothing, so that no side is below `smallest_side`."""
+    factor = max(1, math.ceil(smallest_side / min(images.shape[-3:-1])))
+    return images.repeat(factor, axis=-3).repeat(factor, axis=-2)
+
+
 def labelled_sheet(
     images: npt.ArrayLike,
     row_labels: Sequence[str],
@@ -125,8 +131,7 @@ def labelled_sheet(
     for what, labels, count in (("row", row_labels, rows), ("column", column_labels, columns)):
         if labels and len(labels) != count:
             raise ValueError(f"there are {len(labels)} {what} labels for {count} {what}s; give one for each, or none")
-    factor = max(1, math.ceil(smallest_tile / min(tiles.shape[2:4])))
-    tiles = tiles.repeat(factor, axis=2).repeat(factor, axis=3)
+    tiles = enlarged(tiles, smallest_tile)
     height, width = tiles.shape[2:4]
     grid = image_grid(tiles.reshape(-1, height, width, 3), columns, padding, background=1.0)
 
@@ -196,7 +201,7 @@ def gif_bytes(
     sizes = {picture.size for picture in pictures}
     if len(sizes) > 1:
         raise ValueError(f"the frames of an animation must have one size; these have {sorted(sizes)}")
-    palette = _common_palette(pictures, colors)
+    palette = common_palette(pictures, colors)
     indexed = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     buffer = io.BytesIO()
     duration = max(2, round(100 / frames_per_second)) * 10
@@ -422,8 +427,8 @@ def _fitting(text: str, font: Any, width: float) -> str:
     return text.rstrip() + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def _common_palette(pictures: Sequence[Image.Image], colors: int) -> Image.Image:
-    """A palette for all frames, from at most sixteen of them spread over the whole."""
+def common_palette(pictures: Sequence[Image.Image], colors: int) -> Image.Image:
+    """A palette of so many colors for all frames, from at most sixteen of them spread over the whole."""
     chosen = [pictures[index] for index in np.unique(np.linspace(0, len(pictures) - 1, 16).astype(int))]
     montage = Image.new("RGB", (chosen[0].width, chosen[0].height * len(chosen)))
     for number, picture in enumerate(chosen):

@@ -8,6 +8,7 @@ import html
 import math
 import os
 import re
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -205,7 +206,62 @@ class KeyValues:
         return (f"<h3>{_text(self.caption)}</h3>" if self.caption else "") + facts
 
 
-Section = Title | Heading | Text | Notice | Table | Picture | Gallery | KeyValues
+@dataclasses.dataclass(frozen=True)
+class Links:
+    """A line of links to pages that lie beside this one.
+
+    Args:
+        items: what is read -> where it leads, relative to this page; an empty one leads nowhere.
+    """
+
+    items: Mapping[str, str]
+
+    def html(self) -> str:
+        """The links' HTML."""
+        shown = (
+            f'<a href="{_address(to)}">{_text(name)}</a>' if to else _text(name) for name, to in self.items.items()
+        )
+        return f'<p class="links">{" ".join(shown)}</p>'
+
+
+@dataclasses.dataclass(frozen=True)
+class LinkedPictures:
+    """A table of pictures in files of their own, beside the page; each leads to its file.
+
+    Args:
+        columns: the heads.
+        rows: what stands in front of each row, and its pictures, as paths relative to the page.
+        size: width and height of all pictures.
+        caption: stands above; may be empty.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[str]]]
+    size: tuple[int, int]
+    caption: str = ""
+
+    def html(self) -> str:
+        """The table's HTML."""
+        head = "".join(f'<th scope="col">{_text(name)}</th>' for name in ("", *self.columns))
+        body = "".join(
+            f'<tr><th scope="row">{_text(name)}</th>{self._cells(name, row)}</tr>' for name, row in self.rows
+        )
+        caption = f"<caption>{_text(self.caption)}</caption>" if self.caption else ""
+        return (
+            f'<div class="wide" tabindex="0"><table class="pictures">{caption}<thead><tr>{head}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>"
+        )
+
+    def _cells(self, name: str, row: Sequence[str]) -> str:
+        size = f'width="{self.size[0]}" height="{self.size[1]}"'
+        return "".join(
+            f'<td><a href="{_address(path)}"><img {size} loading="lazy" alt="{_text(f"{name}: {column}")}" '
+            f'src="{_address(path)}"></a></td>'
+            for column, path in zip(self.columns, row, strict=True)
+        )
+
+
+Section = Title | Heading | Text | Notice | Table | Picture | Gallery | KeyValues | Links | LinkedPictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -287,8 +343,9 @@ def report_html(sections: Sequence[Section | None]) -> str:
     """The report's HTML; see `write_report`."""
     name = next((section.run for section in sections if isinstance(section, Title)), "Report")
     body = "\n".join(section.html() for section in sections if section is not None)
-    # The policy makes sure of what the format promises: nothing is fetched, nothing runs.
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    # The policy makes sure of what the format promises: nothing is fetched from elsewhere, nothing runs.
+    beside = " 'self' file:" if any(isinstance(section, LinkedPictures) for section in sections) else ""
+    policy = f"default-src 'none'; img-src data:{beside}; style-src 'unsafe-inline'"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -302,6 +359,11 @@ def _text(value: object) -> str:
     """Escaped text; what HTML forbids (control characters, halves of surrogate pairs) is written as its number."""
     text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
     return html.escape(_FORBIDDEN.sub(lambda match: f"\\x{ord(match[0]):02x}", text), quote=True)
+
+
+def _address(path: str) -> str:
+    """A relative path as the address of a link."""
+    return _text(urllib.parse.quote(path))
 
 
 def _is_number(value: object) -> bool:
@@ -402,6 +464,14 @@ figure { margin: 1.2rem 0; padding: .75rem; background: var(--card); border: 1px
 img { display: block; max-width: 100%; height: auto; margin: 0 auto; background: #ffffff; border-radius: 4px; }
 img.enlarged { image-rendering: pixelated; }
 figcaption { margin-top: .6rem; color: var(--soft); font-size: .9rem; text-align: center; }
+a { color: var(--accent); }
+.links a { margin-right: .8rem; }
+table.pictures { width: auto; }
+table.pictures th, table.pictures td { padding: .25rem; text-align: center; vertical-align: middle;
+  white-space: normal; }
+table.pictures th[scope="row"] { position: sticky; left: 0; background: var(--paper); white-space: nowrap; }
+table.pictures img { width: 6.8rem; max-width: none; height: auto; }
+@media (max-width: 40rem) { table.pictures img { width: 5.5rem; } }
 .gallery { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: 1rem; }
 .gallery figure { margin: 0; }
 dl { margin: .6rem 0; display: grid; grid-template-columns: repeat(auto-fit, minmax(min(16rem, 100%), 1fr));

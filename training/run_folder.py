@@ -85,6 +85,11 @@ class RunFolder:
             text = locate(file).read_text(encoding="utf-8")
             write_text(self.subfolder("gin") / f"{number}_{Path(file).name}", text)
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint to go on from, whole or not."""
+        return any((self.checkpoints / "last").glob("ckpt-*.index"))
+
     def steps_done(self) -> int:
         """The step of the newest checkpoint, whole or not; 0 if there is none."""
         steps = [path.stem.rpartition("-")[2] for path in (self.checkpoints / "last").glob("ckpt-*.index")]

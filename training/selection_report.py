@@ -15,6 +15,7 @@ import numpy as np
 from common.files import atomic_file, write_bytes, write_text
 from common.output import say
 from metrics.model_centrality import ModelCentralityResult
+from metrics.registry import lower_is_better
 from metrics.results import plain
 from metrics.udr import UdrResult
 from training import pictures, report
@@ -105,7 +106,10 @@ def rows_of(selection: Selection) -> list[dict[str, Any]]:
 
 
 def agreements_of(selection: Selection) -> list[dict[str, Any]]:
-    """Spearman's rank correlation of each ranking with each supervised metric, over the runs that have a score."""
+    """Spearman's rank correlation of each ranking with each supervised metric, over the runs that have a score.
+
+    Of a metric whose lower values are better it is that with the scores' negatives: 1 is agreement always.
+    """
     from scipy.stats import spearmanr
 
     rankings = {"model_centrality": selection.centrality.centralities}
@@ -114,6 +118,7 @@ def agreements_of(selection: Selection) -> list[dict[str, Any]]:
     for metric in selection.metrics:
         there = np.array([metric in scores for scores, _ in selection.scores])
         supervised = np.array([scores[metric] for scores, _ in selection.scores if metric in scores])
+        supervised = -supervised if lower_is_better(metric) else supervised
         for name, values in rankings.items():
             given = np.asarray(values)[there]
             # Fewer say nothing, and equal values have no ranks.

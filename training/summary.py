@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from metrics.registry import bare_id, lower_is_better
 from training import pictures, report
 from training.configuration import flatten
-from training.evaluation import Scores, score_values
+from training.curves import write_curves
+from training.evaluation import Scores, part_values, score_values
 from training.experiment import Experiment
+from training.pair_export import FOLDER as PAIRS_FOLDER
+from training.pair_export import INDEX as PAIRS_PAGE
 from training.pair_grids import CAPTIONS, PAIR_SHEETS
-from training.records import read_records, series
+from training.records import read_records
 from training.run_folder import RunFolder, read_json
+from training.start_from import origin_of
 
-_CURVES = {
-    "information/": ("Information", "nats"),
-    "vae/": ("Variational bound", "nats"),
-    "total_correlation/": ("Total correlation", "nats"),
-    "contrastive/": ("Contrastive regularizer", ""),
-    "reconstruction/": ("Error of reconstruction", ""),
-    "divergence/": ("Divergences", "nats"),
-    "kl/": ("Divergence of each code from its prior", "nats"),
-    "discriminator/": ("Discriminator", ""),
-    "generator/": ("Generator", ""),
-    "noise/": ("Noise", ""),
-    "learning_rate/": ("Learning rates", ""),
-    "score_": ("Scores while training", "score"),
-}
 _LONGEST_MOVIE = 60
 
 
 def write_summary(
     experiment: Experiment, folder: RunFolder, scores: Scores, environment: Mapping[str, Any], fingerprint: str
 ) -> None:
-    """Writes `report.html` and the GIF over training into a run folder.
+    """Writes `report.html`, the curves and the GIF over training into a run folder.
 
     Args:
         experiment: what was run.
@@ -55,7 +46,7 @@ def write_summary(
             steps=step,
             seed=options.seed,
             fingerprint=fingerprint,
-            more={"Batch": options.global_batch, "Precision": options.precision},
+            more={"Batch": options.global_batch, "Precision": options.precision, "Started from": origin_of(folder)},
         ),
         report.shorter_run_notice(step, options.paper_steps),
         _data_notice(dataset.source),
@@ -65,7 +56,7 @@ def write_summary(
         *_sample_sections(folder),
         *_traversal_sections(folder),
         report.Heading("Curves"),
-        *_curve_sections(records),
+        *(report.Picture(path, title) for path, title in write_curves(records, folder.subfolder("pictures"))),
         report.Heading("Machine and configuration"),
         report.KeyValues(_flat(environment), "Environment", folded=True),
         report.KeyValues(_flat(folder.read_options()), "All options", folded=True),
@@ -88,23 +79,41 @@ def _score_sections(experiment: Experiment, scores: Scores) -> list[report.Secti
 def _score_table(experiment: Experiment, scores: Scores, snapshot: str = "") -> report.Table:
     published = experiment.configuration.experiment.paper_scores
     prefix = f"{snapshot}/" if snapshot else ""
-    rows = []
+    rows: list[report.Score] = []
     for name, result in scores.items():
-        paper = published.get(prefix + name, ())
-        rows.append(
-            report.Score(
-                name,
-                float("nan") if result["score"] is None else result["score"],
-                paper=paper[0] if paper else None,
-                paper_spread=paper[1] if len(paper) > 1 else None,
-                remark=" ".join([*result["degenerate"], *result["notes"]]),
-            )
-        )
+        value = float("nan") if result["score"] is None else result["score"]
+        rows.append(_score_row(name, value, published_score(published, prefix + name), _remark(name, result)))
+        # Tables of retrieval have one column for each direction.
+        parts = {f"{name}/{part}": value for part, value in part_values(result).items()}
+        rows += [_score_row(part, value, published.get(prefix + part, ()), "") for part, value in parts.items()]
     evaluation = experiment.configuration.evaluation
     caption = f"One seed, {experiment.dataset.name}, preset '{evaluation.preset}'"
     if evaluation.representation is not None:
         caption += f", representation '{evaluation.representation}'"
     return report.score_table(rows, caption)
+
+
+def _score_row(name: str, value: float, paper: Sequence[float], remark: str) -> report.Score:
+    spread = paper[1] if len(paper) > 1 else None
+    return report.Score(name, value, paper=paper[0] if paper else None, paper_spread=spread, remark=remark)
+
+
+def _remark(name: str, result: Mapping[str, Any]) -> str:
+    remarks = ["Lower is better."] if lower_is_better(name) else []
+    if result.get("extractor") and bare_id(name) != name:
+        remarks.append(f"By {result['extractor']}; numbers of other networks cannot be compared.")
+    return " ".join([*remarks, *result["degenerate"], *result["notes"]])
+
+
+def published_score(published: Mapping[str, Any], name: str) -> Sequence[float]:
+    """The published number of a score, which knows nothing of the network in its name; empty if there is none.
+
+    Args:
+        published: `experiment.paper_scores`: `<metric id>`, or `<snapshot>/<metric id>`, to number and spread.
+        name: of the score.
+    """
+    snapshot, slash, metric = name.rpartition("/")
+    return published.get(name) or published.get(f"{snapshot}{slash}{bare_id(metric)}") or ()
 
 
 def snapshots_of(folder: RunFolder) -> dict[str, dict[str, Any]]:
@@ -140,6 +149,9 @@ def _pair_sections(folder: RunFolder) -> list[report.Section]:
         sheet = folder.path / "pictures" / f"{PAIR_SHEETS}{name}.png"
         if sheet.is_file():
             shown.append(report.Picture(sheet, f"Left to right: {caption}"))
+    if (folder.path / PAIRS_FOLDER / PAIRS_PAGE).is_file():
+        page = f"{PAIRS_FOLDER}/{PAIRS_PAGE}"
+        shown.append(report.Links({"The four experiments as published, and 16 pictures of single pairs": page}))
     return [report.Heading("Translations"), *shown] if shown else []
 
 
@@ -194,16 +206,6 @@ def _training_movie(folder: RunFolder, base: str) -> Path | None:
     movie = folder.path / "pictures" / f"training_{base}.gif"
     pictures.save_gif(frames, movie, frames_per_second=4)
     return movie
-
-
-def _curve_sections(records: list[dict[str, Any]]) -> list[report.Section]:
-    sections: list[report.Section] = []
-    for prefix, (title, unit) in _CURVES.items():
-        curves = series(records, prefix)
-        if curves:
-            named = {name.split("/", 1)[1]: values for name, values in curves.items()}
-            sections.append(report.Picture(pictures.line_plot(named, title, "step", unit), title))
-    return sections
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from typing import Any
 
 from common.files import write_bytes, write_text
 from common.output import say
+from metrics.registry import lower_is_better
 from training import pictures, report
+from training.summary import published_score
 from training.sweep_plan import Member, Plan
 from training.sweep_states import TOTAL_STEPS, State, state_of
 
@@ -185,9 +187,14 @@ def table_of(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str | Non
         cells = [_cell(combination["metrics"].get(name), combination["finished"]) for name in metrics]
         rows.append([combination["label"], seeds, *cells])
     published = summary["paper_scores"]
-    if any(name in published for name in metrics):
-        rows.append(["paper", None, *(_published(published.get(name)) for name in metrics)])
-    return ["combination", "n", *metrics], rows
+    papers = [_published(published_score(published, name)) for name in metrics]
+    if any(papers):
+        rows.append(["paper", None, *papers])
+    return ["combination", "n", *map(_head, metrics)], rows
+
+
+def _head(metric: str) -> str:
+    return f"{metric} (lower is better)" if lower_is_better(metric) else metric
 
 
 def _cell(numbers: Mapping[str, Any] | None, finished: int) -> str | None:
@@ -198,8 +205,8 @@ def _cell(numbers: Mapping[str, Any] | None, finished: int) -> str | None:
     return f"{numbers['mean']:.3f}{spread}{fewer}"
 
 
-def _published(values: Sequence[float] | None) -> str | None:
-    return None if values is None else f" {_PLUS_MINUS} ".join(f"{value:.2f}" for value in values)
+def _published(values: Sequence[float]) -> str | None:
+    return None if not values else f" {_PLUS_MINUS} ".join(f"{value:.2f}" for value in values)
 
 
 def _meaning(summary: Mapping[str, Any]) -> str:
@@ -258,9 +265,9 @@ def _plots(summary: Mapping[str, Any], combinations: Sequence[Combination], metr
         }
         means = {label: math.nan if n["mean"] is None else n["mean"] for label, n in numbers.items()}
         errors = {label: n["std"] for label, n in numbers.items() if n["std"] is not None}
-        published = summary["paper_scores"].get(name)
+        published = published_score(summary["paper_scores"], name)
         reference = dict.fromkeys(labels, published[0]) if published else None
-        plots[name] = pictures.bar_plot(means, name, "score", reference, errors=errors)
+        plots[name] = pictures.bar_plot(means, _head(name), "score", reference, errors=errors)
     return plots
 
 

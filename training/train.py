@@ -18,18 +18,21 @@ from common.locks import locked
 from common.output import answer, say
 from common.progress import encoding_line
 from data_gen.pairs import PairedDataset
+from metrics.registry import lower_is_better
 from models.pairs import PairModel
 from training import pictures
 from training.checkpoints import Checkpoints
 from training.configuration import flatten, resolved
 from training.environment import describe_environment
-from training.evaluation import Evaluator, Scores, score_values
+from training.evaluation import Evaluator, Scores, recorded_values, score_values, value_of
 from training.experiment import Experiment, build
 from training.loop import NotFinite
 from training.options import Configuration
+from training.pair_export import AT_THE_END, write_pairs
 from training.pair_grids import PAIR_SHEETS, PairPainter
 from training.records import Records
 from training.run_folder import RunFolder, read_json
+from training.start_from import Origin, take_over
 from training.summary import snapshot_values, write_summary
 from training.traversal import Painter, write_traversals
 
@@ -76,19 +79,25 @@ def train(configuration: Configuration, gin_text: str, gin_files: list[str], run
     """
     experiment = build(configuration)
     # All that the user may have to mend comes before the folder is claimed for this configuration.
-    Evaluator(experiment).refuse_impossible(configuration.experiment.best_metric)
+    evaluator = Evaluator(experiment)
+    evaluator.refuse_impossible(configuration.experiment.best_metric)
     chief = _is_chief(experiment)
     folder = RunFolder(run_dir if chief else Path(run_dir) / f".worker_{_worker_index(experiment)}")
+    origin = None
+    if configuration.experiment.start_from is not None and not folder.has_checkpoint:
+        origin = take_over(experiment)
     folder.claim(configuration, gin_text, gin_files, experiment.dataset.source)
     try:
         with locked(folder.path, wait=False):
-            return _train_in(experiment, folder, chief)
+            return _train_in(experiment, evaluator, folder, chief, origin)
     except BlockingIOError:
         raise UserError(f"another process trains in {folder.path}; wait for it, or choose another --run_dir") from None
 
 
-def _train_in(experiment: Experiment, folder: RunFolder, chief: bool) -> int:
-    session = _Session(experiment, folder, quiet=not chief)
+def _train_in(
+    experiment: Experiment, evaluator: Evaluator, folder: RunFolder, chief: bool, origin: Origin | None
+) -> int:
+    session = _Session(experiment, evaluator, folder, origin, quiet=not chief)
     stop = Stop()
     try:
         with stop.listening():
@@ -110,14 +119,27 @@ def _train_in(experiment: Experiment, folder: RunFolder, chief: bool) -> int:
 class _Session:
     """One attempt at a run, from its checkpoint to its end or the next kill."""
 
-    def __init__(self, experiment: Experiment, folder: RunFolder, quiet: bool) -> None:
-        self.experiment, self.folder = experiment, folder
+    def __init__(
+        self, experiment: Experiment, evaluator: Evaluator, folder: RunFolder, origin: Origin | None, quiet: bool
+    ) -> None:
+        self.experiment, self.evaluator, self.folder = experiment, evaluator, folder
         self.options = experiment.configuration.experiment
         self.loop = experiment.loop()
         self.checkpoints = Checkpoints(
-            folder.checkpoints, experiment.model, self.options.keep_checkpoints, {"means": self.loop.means}
+            folder.checkpoints,
+            experiment.model,
+            self.options.keep_checkpoints,
+            {"means": self.loop.means},
+            lower_is_better(self.options.best_metric or ""),
         )
-        self.start = start = self.checkpoints.restore()
+        restored = self.checkpoints.restore()
+        if restored is None and self.options.start_from is not None:
+            origin = origin or take_over(experiment)
+            origin.write(folder)
+            # From here on the run goes on by itself, whatever becomes of the other one.
+            self.checkpoints.save()
+        # Whatever was written at step 0 is written again, for it may not be whole.
+        self.start = start = restored or None
         self.loop.restart_data()
         self.environment = describe_environment(experiment.runtime)
         write_text(folder.path / "environment.json", json.dumps(self.environment, indent=2) + "\n")
@@ -126,10 +148,9 @@ class _Session:
         self._replay_pictures(start)
         self.painter = Painter(experiment.model, experiment.configuration.traversal)
         self.pair_painter: PairPainter | None = None
-        self.evaluator = Evaluator(experiment)
-        self._announce(start)
+        self._announce(start, origin)
 
-    def _announce(self, start: int | None) -> None:
+    def _announce(self, start: int | None, origin: Origin | None) -> None:
         runtime, dataset = self.experiment.runtime, self.experiment.dataset
         where = "on the device" if self.loop.resident else "streamed"
         self.records.say(
@@ -139,6 +160,8 @@ class _Session:
         )
         if start:
             self.records.say(f"going on from step {start}")
+        elif origin is not None:
+            self.records.say(f"starting from {origin}: {', '.join(origin.taken)}")
 
     def _replay_pictures(self, start: int | None) -> None:
         """Puts the sheets of earlier attempts into the new TensorBoard events; drops those after the checkpoint."""
@@ -224,14 +247,16 @@ class _Session:
     def _evaluate(self, step: int) -> None:
         preset = self.experiment.configuration.evaluation.preset_during_training
         scores = self.evaluator.kept_scores(self.folder.subfolder("evaluation"), preset)
-        values = score_values(scores)
-        if not values:
+        recorded = recorded_values(scores)
+        if not recorded:
             return
-        self.records.write(step, {f"score_{preset}/{name}": value for name, value in values.items()})
-        self.records.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
-        best = self.options.best_metric
-        if step and best in values:
-            self.checkpoints.save_if_best(values[best])
+        self.records.write(step, {f"score_{preset}/{name}": value for name, value in recorded.items()})
+        values = score_values(scores)
+        shown = ", ".join(f"{name} {values[name]:.4f}" if name in values else f"{name} -" for name in scores)
+        self.records.say(f"step {step}: {shown}")
+        best = value_of(scores, self.options.best_metric) if self.options.best_metric else None
+        if step and step >= self.options.best_after and best is not None:
+            self.checkpoints.save_if_best(best)
 
     def _keep_snapshot(self, name: str) -> None:
         """Saves, draws and scores, by the same protocol as the end of the run, a state that has a name of its own."""
@@ -239,7 +264,7 @@ class _Session:
         self.checkpoints.save_snapshot(name)
         scores = self.evaluator.kept_scores(self.folder.subfolder("evaluation"), preset, encoding_line)
         values = score_values(scores)
-        self.records.write(step, {f"score_{name}/{metric}": value for metric, value in values.items()})
+        self.records.write(step, {f"score_{name}/{metric}": v for metric, v in recorded_values(scores).items()})
         folder = self.folder.subfolder(f"snapshots/{name}")
         pictures.save_png(self.painter.samples(_SAMPLES), folder / "samples.png")
         for base in self.painter.bases():
@@ -260,6 +285,9 @@ class _Session:
         folder = self.folder.subfolder("pictures")
         for name, sheet in self._pair_sheets().items():
             pictures.save_png(sheet, folder / f"{PAIR_SHEETS}{name}.png")
+        if self.pair_painter is not None:
+            painter, configuration = self.pair_painter, self.experiment.configuration
+            write_pairs(painter.model, painter.dataset, configuration, self.folder, AT_THE_END)
         if self.painter.draws:
             pictures.save_png(self.painter.samples(_SAMPLES), folder / "samples.png")
             write_traversals(self.painter, folder)

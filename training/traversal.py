@@ -37,6 +37,15 @@ class Painter:
         """Whether there is anything to draw: a model of vectors makes no images."""
         return len(self.model.image_shape) == 3
 
+    def refuse_vectors(self) -> None:
+        """Refuses a model that makes no images.
+
+        Raises:
+            UserError: it is one.
+        """
+        if not self.draws:
+            raise UserError(f"{type(self.model).__name__} makes vectors from these data, not images: nothing to draw")
+
     def _generate(self, latents: tf.Tensor) -> tf.Tensor:
         with batch_statistics() if self.options.batch_norm == "batch" else nullcontext():
             return self.model.generate(latents)
@@ -49,8 +58,7 @@ class Painter:
         Raises:
             UserError: the model makes vectors.
         """
-        if not self.draws:
-            raise UserError(f"{type(self.model).__name__} makes vectors from these data, not images: nothing to draw")
+        self.refuse_vectors()
         latents = np.asarray(latents, np.float32)
         size = len(latents) if self.options.batch_norm == "batch" else _LARGEST_BATCH
         parts = [self._compiled(tf.constant(latents[i : i + size])).numpy() for i in range(0, len(latents), size)]
