@@ -99,6 +99,8 @@ def _last(base: str) -> tuple[Shown, ...]:
     )
 
 
+_JUDGED = ("discriminator/accuracy_real", "discriminator/accuracy_fake")
+
 PROOFS = (
     Proof(
         "ibgan-dsprites-short",
@@ -130,7 +132,7 @@ PROOFS = (
             ),
         ),
         terms=("information/c1", "information/c2", "information/c3"),
-        bindings=("experiment.total_steps = 1407",),
+        bindings=("experiment.total_steps = 3752",),
     ),
     Proof(
         "factor-vae-dsprites-short",
@@ -161,6 +163,55 @@ PROOFS = (
         _last("prior"),
         best_by="factor_vae",
         terms=("information/lower_bound", "contrastive/loss", "contrastive/accuracy"),
+    ),
+    Proof(
+        "vgan-dsprites-short",
+        "VGAN on dSprites, an eighth of the width",
+        "gin/vgan_dsprites_short.gin",
+        "gin/vgan_cifar10.gin",
+        (0, 1),
+        (
+            Shown(
+                "pictures/curves_bottleneck.png", "bottleneck", "Seed 0: the divergence and I_c, to which beta holds it"
+            ),
+            Shown("pictures/curves_beta.png", "beta", "Seed 0: beta"),
+            Shown("pictures/samples.png", "samples", "Seed 0, step {last}: samples from the prior"),
+        ),
+        terms=(*_JUDGED, "bottleneck/kl", "bottleneck/kl_real", "bottleneck/kl_fake", "bottleneck/beta"),
+    ),
+    Proof(
+        "vgan-dsprites-short-gan",
+        "The same without the bottleneck: a plain GAN on dSprites",
+        "gin/vgan_dsprites_short_gan.gin",
+        "gin/vgan_dsprites_short.gin",
+        (0, 1),
+        (Shown("pictures/samples.png", "samples", "Seed 0, step {last}: samples from the prior"),),
+        terms=_JUDGED,
+    ),
+    Proof(
+        "iiae-mnist-cdcb-64",
+        "IIAE on MNIST-CDCB, 64 x 64, a fourth of the width",
+        "gin/iiae_mnist_cdcb_64.gin",
+        "gin/iiae_mnist_cdcb.gin",
+        (0,),
+        (
+            *(
+                Shown(
+                    f"pictures/pairs_{x}_to_{y}.png",
+                    f"{x}_to_{y}",
+                    f"{x} to {y}: input, reconstruction, in the "
+                    "style of the partner, three sampled styles, the partner",
+                )
+                for x, y in ("xy", "yx")
+            ),
+            *(
+                Shown(
+                    f"pictures/pairs_{x}_with_style_{y}.png", f"{x}_with_style_{y}", f"{x}, in the style of another {y}"
+                )
+                for x, y in ("xy", "yx")
+            ),
+        ),
+        terms=("reconstruction/error_x", "reconstruction/error_y", "divergence/exclusive_x", "divergence/exclusive_y"),
     ),
 )
 
@@ -322,8 +373,10 @@ def _over_seeds(names: Sequence[str], results: Sequence[dict[str, Any]]) -> list
 def _mean(values: Sequence[float]) -> str:
     if not values:
         return "-"
-    spread = f" +- {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.3f}{spread}"
+    mean = statistics.mean(values)
+    digits = 3 if mean == 0 or abs(mean) >= 0.01 else 5
+    spread = f" +- {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{mean:.{digits}f}{spread}"
 
 
 def _terms(proof: Proof, folders: Sequence[Path]) -> list[str]:

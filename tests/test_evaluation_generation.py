@@ -82,8 +82,9 @@ def generated(experiment: Experiment, count: int, seed: int = 3) -> np.ndarray:
 
 def frechet(real: np.ndarray, fake: np.ndarray) -> float:
     means, covariances = zip(*((table.mean(0), np.cov(table, rowvar=False)) for table in (real, fake)), strict=True)
-    root = scipy.linalg.sqrtm(covariances[0] @ covariances[1])
-    trace = np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.trace(root.real)
+    # The trace of a square root is the sum of the roots of the eigenvalues.
+    roots = np.sqrt(np.clip(scipy.linalg.eigvals(covariances[0] @ covariances[1]).real, 0, None))
+    trace = np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * roots.sum()
     return float(((means[0] - means[1]) ** 2).sum() + trace)
 
 
