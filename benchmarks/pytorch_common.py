@@ -1,10 +1,11 @@
-"""What the PyTorch contestants share: pictures to train on, and the loop that is timed."""
+"""What the PyTorch contestants share: pictures to train on, an update of weights, and the loop that is timed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -42,6 +43,17 @@ def rectangles(
 def blobs(count: int, seed: int = 0) -> torch.Tensor:
     """Rectangles of the sizes of dSprites' shapes, uint8 `[count, 1, 64, 64]`."""
     return rectangles(count, 64, (0, 48), (6, 16), seed=seed)
+
+
+def update(style: str, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], loss: torch.Tensor) -> None:
+    """Updates weights by a loss: `lean` with the gradients of these parameters alone, else as one usually writes it."""
+    if style == "lean":
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = gradient
+    else:
+        optimizer.zero_grad()
+        loss.backward()
+    optimizer.step()
 
 
 def repeating(step: Callable[[], object]) -> Callable[[int], None]:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.pytorch_common import blobs, repeating
+from benchmarks.pytorch_common import blobs, repeating, update
 from benchmarks.pytorch_ibgan import initialize
 
 Style = Literal["usual", "lean"]
@@ -106,23 +106,14 @@ class FactorVAE:
         images = self.images[torch.randint(len(self.images), [BATCH])].float() / 255.0
         with self._autocast():
             vae_loss = self._vae_loss(images)
-        self._update(vae_loss, self.vae_parameters, self.vae_optimizer)
+        update(self.style, self.vae_optimizer, self.vae_parameters, vae_loss)
         with self._autocast():
             d_loss = self._discriminator_loss(images)
-        self._update(d_loss, self.d_parameters, self.d_optimizer)
+        update(self.style, self.d_optimizer, self.d_parameters, d_loss)
         return vae_loss.detach(), d_loss.detach()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.bfloat16)
-
-    def _update(self, loss: torch.Tensor, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-        if self.style == "lean":
-            for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-                parameter.grad = gradient
-        else:
-            optimizer.zero_grad()
-            loss.backward()
-        optimizer.step()
 
     def _draw(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         mean, log_variance = self.networks["encoder"](images).float().chunk(2, dim=1)

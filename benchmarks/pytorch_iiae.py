@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from benchmarks.pytorch_common import repeating, seeded
+from benchmarks.pytorch_common import repeating, seeded, update
 
 Style = Literal["usual", "lean"]
 
@@ -148,13 +148,7 @@ class IIAE:
         x, y = (images[rows].float() / 127.5 - 1.0 for images in self.pairs)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
             loss = self.loss(x, y, 1.0 - math.exp(-self.steps / ANNEALING_STEPS))
-        if self.style == "lean":
-            for parameter, gradient in zip(self.parameters, torch.autograd.grad(loss, self.parameters), strict=True):
-                parameter.grad = gradient
-        else:
-            self.optimizer.zero_grad()
-            loss.backward()
-        self.optimizer.step()
+        update(self.style, self.optimizer, self.parameters, loss)
         return loss.detach()
 
     def infer(self, x: torch.Tensor, y: torch.Tensor) -> dict[str, Gaussian]:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.pytorch_common import rectangles, repeating
+from benchmarks.pytorch_common import rectangles, repeating, update
 
 Style = Literal["usual", "lean"]
 
@@ -112,7 +112,7 @@ class InfoGAN:
         cross_entropy = functional.binary_cross_entropy_with_logits
         ones, zeros = torch.ones(BATCH, 1), torch.zeros(BATCH, 1)
         d_loss = cross_entropy(real_logits, ones) + cross_entropy(fake_logits, zeros)
-        self._update(self.d_optimizer, self.d_parameters, d_loss)
+        update(self.style, self.d_optimizer, self.d_parameters, d_loss)
         with torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.bfloat16):
             fake_logits, logits, mean, log_variance = self._judge(fakes, recognize=True)
         log_variance = log_variance.clamp(min=LEAST_LOG_VARIANCE)
@@ -123,7 +123,7 @@ class InfoGAN:
             + LAMBDA_CATEGORICAL * functional.cross_entropy(logits, categories)
             + LAMBDA_CONTINUOUS * distance.sum(1).mean()
         )
-        self._update(self.g_optimizer, self.g_parameters, g_loss)
+        update(self.style, self.g_optimizer, self.g_parameters, g_loss)
         return d_loss.detach(), g_loss.detach()
 
     def _judge(self, images: torch.Tensor, recognize: bool = False) -> tuple[torch.Tensor, ...]:
@@ -133,15 +133,6 @@ class InfoGAN:
         hidden = nets["recognition"](features) if recognize or self.style == "usual" else None
         heads = ("categorical", "mean", "log_variance") if recognize or self.style == "usual" else ()
         return nets["discriminator"](features).float(), *(nets[name](hidden).float() for name in heads)
-
-    def _update(self, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], loss: torch.Tensor) -> None:
-        if self.style == "lean":
-            for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-                parameter.grad = gradient
-        else:
-            optimizer.zero_grad()
-            loss.backward()
-        optimizer.step()
 
 
 def strokes(count: int, seed: int = 0) -> torch.Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.pytorch_common import blobs, repeating
+from benchmarks.pytorch_common import blobs, repeating, update
 
 Style = Literal["usual", "lean"]
 
@@ -180,15 +180,7 @@ class InfoGANCR:
     def _update(self, player: str, loss_of: Callable[[], torch.Tensor]) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             loss = loss_of()
-        optimizer = self.optimizers[player]
-        if self.style == "lean":
-            gradients = torch.autograd.grad(loss, self.parameters[player])
-            for parameter, gradient in zip(self.parameters[player], gradients, strict=True):
-                parameter.grad = gradient
-        else:
-            optimizer.zero_grad()
-            loss.backward()
-        optimizer.step()
+        update(self.style, self.optimizers[player], self.parameters[player], loss)
         return loss.detach()
 
     def _contrastive_loss(self, pairs: tuple[torch.Tensor, ...], learns: bool) -> torch.Tensor:

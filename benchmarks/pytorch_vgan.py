@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.pytorch_common import repeating, seeded
+from benchmarks.pytorch_common import repeating, seeded, update
 
 Style = Literal["usual", "lean"]
 
@@ -170,14 +170,7 @@ class VGAN:
         return loss, divergence.detach()
 
     def _update(self, name: str, loss: torch.Tensor) -> None:
-        optimizer, parameters = self.optimizers[name], list(self.networks[name].parameters())
-        if self.style == "lean":
-            for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-                parameter.grad = gradient
-        else:
-            optimizer.zero_grad()
-            loss.backward()
-        optimizer.step()
+        update(self.style, self.optimizers[name], list(self.networks[name].parameters()), loss)
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -135,7 +135,7 @@ class FactorVAE(DisentanglementModel):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        options = options if isinstance(options, FactorVAEOptions) else FactorVAEOptions(**(options or {}))
+        options = FactorVAEOptions.of(options)
         space = LatentSpace((Normal("z", options.latent_size, traversal=(-2.0, 2.0)),))
         super().__init__(image_shape, space, seed, **kwargs)
         self.options = options

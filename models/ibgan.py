@@ -175,7 +175,7 @@ class IBGAN(DisentanglementModel):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        options = options if isinstance(options, IBGANOptions) else IBGANOptions(**(options or {}))
+        options = IBGANOptions.of(options)
         super().__init__(image_shape, LatentSpace((Normal("r", options.r_dim),)), seed, **kwargs)
         if tuple(self.image_shape[:2]) != (networks.IMAGE_SIZE, networks.IMAGE_SIZE):
             raise ValueError(f"image_shape is {self.image_shape}; the networks of IB-GAN take 64 x 64 images only")

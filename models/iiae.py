@@ -246,7 +246,7 @@ class IIAE(PairModel):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        options = options if isinstance(options, IIAEOptions) else IIAEOptions(**(options or {}))
+        options = IIAEOptions.of(options)
         builder = Builder(
             network=options.network or "spatial",
             image_shape=tuple(int(side) for side in image_shape),

@@ -202,7 +202,7 @@ class InfoGAN(DisentanglementModel):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        options = options if isinstance(options, InfoGANOptions) else InfoGANOptions(**(options or {}))
+        options = InfoGANOptions.of(options)
         super().__init__(image_shape, options.latent_space(), seed, **kwargs)
         self.options = options
         self._plan = PLANS[str(options.network)]

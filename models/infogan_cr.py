@@ -182,7 +182,7 @@ class InfoGANCR(DisentanglementModel):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        options = options if isinstance(options, InfoGANCROptions) else InfoGANCROptions(**(options or {}))
+        options = InfoGANCROptions.of(options)
         blocks = (Uniform("c", options.codes), Uniform("z", options.noise_size, is_code=False))
         super().__init__(image_shape, LatentSpace(blocks), seed, **kwargs)
         plan = networks.PLANS[options.network]

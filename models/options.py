@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_args
 
 if TYPE_CHECKING:
     from models.base import DisentanglementModel
+
+_Options = TypeVar("_Options", bound="ModelOptions")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,11 @@ class ModelOptions(abc.ABC):
             image_shape: height, width, channels; of a model of pairs the shape of one image of either domain.
             seed: the run's seed.
         """
+
+    @classmethod
+    def of(cls: type[_Options], given: ModelOptions | Mapping[str, Any] | None) -> _Options:
+        """Options as a model's constructor may get them: made, as a mapping, as `.keras` files have them, or none."""
+        return given if isinstance(given, cls) else cls(**(given or {}))  # type: ignore[arg-type]
 
     def as_dict(self) -> dict[str, Any]:
         """The options by name."""

@@ -287,7 +287,7 @@ class VGAN(DisentanglementModel):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        options = options if isinstance(options, VGANOptions) else VGANOptions(**(options or {}))
+        options = VGANOptions.of(options)
         super().__init__(image_shape, _latent_space(options), seed, **kwargs)
         self.options = options
         if not options.has_divergence:

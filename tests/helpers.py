@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -26,6 +27,7 @@ from training.checkpoints import Checkpoints
 from training.runtime import mirrored_strategy
 
 Build = Callable[[], DisentanglementModel]
+AnyModel = TypeVar("AnyModel", bound=DisentanglementModel)
 
 BATCH = 8
 
@@ -52,6 +54,21 @@ def values_of(variables: list[keras.Variable]) -> dict[str, np.ndarray]:
 def equal_bitwise(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> bool:
     """Whether two sets of values are the same."""
     return before.keys() == after.keys() and all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def rouse(model: AnyModel, biases: bool = True) -> AnyModel:
+    """Gives a model weights that keep the size of what passes: with published deviations tiny networks say nothing.
+
+    Args:
+        model: changed in place, and returned.
+        biases: whether vectors get numbers too, of deviation 0.1.
+    """
+    rng = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        if biases or len(variable.shape) > 1:
+            fan_in = int(np.prod(variable.shape[:-1])) if len(variable.shape) > 1 else 100
+            variable.assign(rng.normal(0.0, 1.0 / math.sqrt(fan_in), variable.shape))
+    return model
 
 
 def descent(model: DisentanglementModel, rate: float = 0.05, **rates: float) -> dict[str, Optimizer]:

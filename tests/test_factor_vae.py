@@ -52,19 +52,10 @@ def build(options: FactorVAEOptions = TINY, seed: int = 0, shape: tuple[int, ...
     return model
 
 
-def rouse(model: FactorVAE) -> FactorVAE:
-    """Weights that keep the size of what passes: with the published deviation of 0.02 tiny networks say nothing."""
-    rng = np.random.default_rng(0)
-    for variable in model.trainable_variables:
-        fan_in = int(np.prod(variable.shape[:-1])) if len(variable.shape) > 1 else 100
-        variable.assign(rng.normal(0.0, 1.0 / math.sqrt(fan_in), variable.shape))
-    return model
-
-
 @pytest.fixture(scope="module")
 def tiny() -> Iterator[FactorVAE]:
     """A model whose weights tests leave as they find them."""
-    model = rouse(build())
+    model = helpers.rouse(build())
     before = model.fingerprint()
     yield model
     assert model.fingerprint() == before
@@ -95,7 +86,7 @@ def test_saving(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("options", "eager"), [(TINY, False), (KIM_MNIH, True)], ids=["infogan_cr", "kim_mnih, eager"])
 def test_two_replicas(options: FactorVAEOptions, eager: bool) -> None:
-    helpers.run_two_replica_test(lambda: rouse(build(options, gamma=2.0)), eager=eager)
+    helpers.run_two_replica_test(lambda: helpers.rouse(build(options, gamma=2.0)), eager=eager)
 
 
 def test_resume(tmp_path: Path) -> None:
@@ -249,8 +240,8 @@ def forward(model: FactorVAE, images: tf.Tensor, stream: str, noise: Noise) -> t
 
 @pytest.mark.parametrize("options", [TINY, KIM_MNIH, COMMUNITY], ids=lambda options: options.variant)
 def test_step_follows_the_objective_and_the_order(options: FactorVAEOptions) -> None:
-    model, rate = rouse(build(options, gamma=3.0)), 0.01
-    twin = rouse(build(options, gamma=3.0))
+    model, rate = helpers.rouse(build(options, gamma=3.0)), 0.01
+    twin = helpers.rouse(build(options, gamma=3.0))
     model.configure(helpers.descent(model, rate))
     data, noise = helpers.images_for(model), Noise(0, 0)
     first, other = (data, data) if options is TINY else (data[0::2], data[1::2])
@@ -293,7 +284,7 @@ def test_step_follows_the_objective_and_the_order(options: FactorVAEOptions) -> 
 
 
 def step_with_vae_rate(rate: float, **changes: Any) -> tuple[dict[str, float], FactorVAE]:
-    model = rouse(build(**changes))
+    model = helpers.rouse(build(**changes))
     model.configure(helpers.descent(model, 0.05, vae=rate))
     scalars = model.train_step(helpers.images_for(model))
     return {name: float(value) for name, value in scalars.items()}, model
@@ -310,7 +301,7 @@ def test_the_discriminator_sees_the_updated_encoder() -> None:
 
 
 def test_the_discriminators_loss_does_not_reach_the_encoder() -> None:
-    model = rouse(build())
+    model = helpers.rouse(build())
     model.configure(helpers.descent(model, 0.05, vae=0.0))
     before = helpers.values_of(model.encoder.variables)
     with tf.GradientTape(persistent=True) as tape:
@@ -334,7 +325,7 @@ def test_the_total_correlation_reaches_the_encoder_but_not_the_decoder() -> None
 def test_rows_that_the_vae_and_the_discriminator_see(permutation: Any) -> None:
     rows = 4
     seen: dict[str, set[int]] = {"vae/loss": set(), "discriminator/loss": set()}
-    model = rouse(build(permutation=permutation))
+    model = helpers.rouse(build(permutation=permutation))
     model.configure(helpers.descent(model, 0.0))
     data = helpers.images_for(model, rows)
     plain = model.train_step(data)

@@ -50,16 +50,6 @@ def build(options: IIAEOptions = TINY, seed: int = 0, shape: tuple[int, ...] = S
     return model
 
 
-def rouse(model: IIAE) -> IIAE:
-    """Weights that keep the size of what passes: with a deviation of 0.02 tiny networks say nothing."""
-    rng = np.random.default_rng(0)
-    for variable in model.trainable_variables:
-        if len(variable.shape) > 1:
-            fan_in = int(np.prod(variable.shape[:-1]))
-            variable.assign(rng.normal(0.0, 1.0 / math.sqrt(fan_in), variable.shape))
-    return model
-
-
 def gentle(options: IIAEOptions) -> IIAEOptions:
     """The same with weights at which plain gradient descent does not leap."""
     if options.beta is None:
@@ -72,7 +62,7 @@ def gentle(options: IIAEOptions) -> IIAEOptions:
 @pytest.fixture(scope="module")
 def tiny() -> Iterator[IIAE]:
     """A model whose weights tests leave as they find them."""
-    model = rouse(build())
+    model = helpers.rouse(build(), biases=False)
     before = model.fingerprint()
     yield model
     assert model.fingerprint() == before
@@ -104,7 +94,7 @@ def test_saving(options: IIAEOptions, tmp_path: Path) -> None:
 )
 def test_two_replicas(options: IIAEOptions, eager: bool) -> None:
     chosen = dataclasses.replace(gentle(options), classification_weight=0.5 if options.classes else 0.0)
-    helpers.run_two_replica_test(lambda: rouse(build(chosen)), steps=2, eager=eager)
+    helpers.run_two_replica_test(lambda: helpers.rouse(build(chosen), biases=False), steps=2, eager=eager)
 
 
 def test_resume(tmp_path: Path) -> None:
@@ -250,7 +240,7 @@ def divergence(q: tuple[np.ndarray, np.ndarray], r: tuple[np.ndarray, np.ndarray
 @pytest.mark.parametrize("options", [TINY, COMMUNITY, MLP], ids=name_of)
 @pytest.mark.parametrize("form", ["exact", "community"])
 def test_each_term_against_numpy(options: IIAEOptions, form: Any) -> None:
-    model = rouse(build(options, divergence=form, dropout=0.0))
+    model = helpers.rouse(build(options, divergence=form, dropout=0.0), biases=False)
     x, y = helpers.data_for(model)
     scale = (lambda v: v) if options.network == "mlp" else (lambda v: 2 * v - 1)
     inputs = {"x": scale(x), "y": scale(y)}
@@ -499,7 +489,7 @@ def test_the_modes_of_inference_are_their_formulae(tiny: IIAE) -> None:
 
 
 def test_the_trunk_of_both_domains_knows_which_one() -> None:
-    model = rouse(build(COMMUNITY))
+    model = helpers.rouse(build(COMMUNITY), biases=False)
     x = helpers.images_for(model)
     for step in range(3):
         model.train_step((x, 0.2 * helpers.images_for(model, seed=step)))
@@ -526,7 +516,7 @@ def test_drawing_as_trained(tiny: IIAE) -> None:
 @pytest.mark.parametrize("reverse", [False, True])
 def test_retrieval_of_codes(reverse: bool) -> None:
     """Equal encoders of equal images find every partner; a code that says nothing finds them by chance."""
-    model = rouse(build())
+    model = helpers.rouse(build(), biases=False)
     for kind in ("trunk", "shared"):
         model.networks[f"{kind}_y"].set_weights(model.networks[f"{kind}_x"].get_weights())
     blank = model.networks["exclusive_y"].layers[-1]

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+import tiny_runs
 
 from common.errors import UserError
 from data_gen.pairs import PairedDataset
@@ -19,14 +20,7 @@ from training.pair_grids import KINDS
 from training.pictures import read_png, to_uint8
 from training.run_folder import RunFolder
 
-TINY = (
-    "data.source = 'synthetic'",
-    "data.options = {'size': 64, 'num_train': 20}",
-    "iiae.width = 1",
-    "iiae.exclusive_size = 1",
-    "iiae.shared_size = 2",
-    "experiment.global_batch = 2",
-)
+TINY = tiny_runs.PAIRS
 
 
 class _Addresses(html.parser.HTMLParser):

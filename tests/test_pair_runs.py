@@ -21,12 +21,7 @@ from training.pictures import read_png
 from training.train import train
 
 TINY = (
-    "data.source = 'synthetic'",
-    "data.options = {'size': 64, 'num_train': 20}",
-    "iiae.width = 1",
-    "iiae.exclusive_size = 1",
-    "iiae.shared_size = 2",
-    "experiment.global_batch = 2",
+    *tiny_runs.PAIRS,
     "experiment.total_steps = 4",
     "experiment.chunk_steps = 2",
     "experiment.log_every = 2",

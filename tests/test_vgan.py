@@ -33,15 +33,6 @@ def build(seed: int = 0, shape: tuple[int, ...] = SHAPE, **changes: Any) -> VGAN
     return model
 
 
-def rouse(model: VGAN) -> VGAN:
-    """Weights that keep the size of what passes, so that tiny networks say something."""
-    rng = np.random.default_rng(0)
-    for variable in model.trainable_variables:
-        fan_in = int(np.prod(variable.shape[:-1])) if len(variable.shape) > 1 else 100
-        variable.assign(rng.normal(0.0, 1.0 / math.sqrt(fan_in), variable.shape))
-    return model
-
-
 def halt(model: VGAN) -> VGAN:
     """Players that do not learn, so that a step can be worked out by hand."""
     model.configure(helpers.descent(model, 0.0))
@@ -112,7 +103,7 @@ def test_saving(tmp_path: Path) -> None:
     ids=["official, R1", "community, relativistic, WGAN-GP, eager"],
 )
 def test_two_replicas(changes: dict[str, Any], eager: bool) -> None:
-    helpers.run_two_replica_test(lambda: rouse(build(**changes)), steps=2, eager=eager)
+    helpers.run_two_replica_test(lambda: helpers.rouse(build(**changes)), steps=2, eager=eager)
 
 
 def test_resume(tmp_path: Path) -> None:
@@ -134,7 +125,7 @@ def test_inference_changes_nothing() -> None:
 def test_xla_gives_the_same_step() -> None:
     """Also of the second-order gradients of a penalty."""
     changes: dict[str, Any] = {"shape": (4, 4, 1), "gradient_penalty": "real", **STILL}
-    plain, compiled = (rouse(build(**changes)) for _ in range(2))
+    plain, compiled = (helpers.rouse(build(**changes)) for _ in range(2))
     for model in (plain, compiled):
         model.configure(helpers.descent(model, 0.01))
     data = helpers.images_for(plain)
@@ -289,7 +280,7 @@ def test_divergence() -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_posterior(variant: str) -> None:
-    model = rouse(build(variant=variant, shape=LARGER))
+    model = helpers.rouse(build(variant=variant, shape=LARGER))
     images = 2.0 * helpers.images_for(model) - 1.0
     mean, deviation, divergence = model.posterior(images, training=False)
     mean, deviation, raw = (np.array(mean), np.array(deviation), np.array(model.encoder(images)))
@@ -319,7 +310,7 @@ def softplus(values: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(("variant", "sees"), [("official", "sample"), ("paper", "mean"), ("paper", "sample")])
 def test_a_step_by_hand(variant: str, sees: str) -> None:
     """D and G draw their own z; D judges samples, G what the option says; the divergence is of reals and fakes."""
-    model = halt(rouse(build(shape=LARGER, variant=variant, generator_sees=sees, beta=0.3, **STILL)))
+    model = halt(helpers.rouse(build(shape=LARGER, variant=variant, generator_sees=sees, beta=0.3, **STILL)))
     model.train_step(helpers.images_for(model))
     scalars = model.train_step(helpers.images_for(model, seed=1))
     # Two draws a step, of which these are the third and the fourth.
@@ -340,7 +331,7 @@ def test_a_step_by_hand(variant: str, sees: str) -> None:
 
 def test_generator_gradient_norm() -> None:
     """Of the loss of one image with respect to that image, the mean over the images."""
-    model = halt(rouse(build(variant="paper", **STILL)))
+    model = halt(helpers.rouse(build(variant="paper", **STILL)))
     scalars = model.train_step(helpers.images_for(model))
     fakes = model.generator(model.sample_latents(8, Noise(0, 1)))
     norms = []
@@ -358,7 +349,7 @@ def test_penalty_of_the_networks(variant: str, per_pixel: bool) -> None:
     """The gradients behind a step's penalty, against differences of scores."""
     kind, stream = ("real", "real") if variant == "official" else ("wasserstein", "interpolates")
     changes: dict[str, Any] = {"variant": variant, "gradient_penalty": kind, "per_pixel_penalty": per_pixel, **STILL}
-    model = halt(rouse(build(shape=(4, 4, 2), **changes)))
+    model = halt(helpers.rouse(build(shape=(4, 4, 2), **changes)))
     scalars = model.train_step(helpers.images_for(model))
     noise = Noise(0, 0)
     images = 2.0 * helpers.images_for(model) - 1.0
@@ -385,7 +376,7 @@ def test_penalty_of_the_networks(variant: str, per_pixel: bool) -> None:
 
 
 def test_instance_noise_is_never_switched_off() -> None:
-    model = halt(rouse(build(bottleneck="instance_noise", generator_sees="mean", **STILL)))
+    model = halt(helpers.rouse(build(bottleneck="instance_noise", generator_sees="mean", **STILL)))
     scalars = model.train_step(helpers.images_for(model))
     noise = Noise(0, 1)
     code = model.encoder(model.generator(model.sample_latents(8, noise)))
@@ -475,7 +466,9 @@ def test_beta_may_stay() -> None:
 
 
 def test_the_constraint_in_the_loss_has_no_gradient() -> None:
-    inside, outside = (rouse(build(constraint_in_loss=within, information_constraint=3.0)) for within in (True, False))
+    inside, outside = (
+        helpers.rouse(build(constraint_in_loss=within, information_constraint=3.0)) for within in (True, False)
+    )
     losses = [float(model.train_step(helpers.images_for(model))["discriminator/loss"]) for model in (inside, outside)]
     assert losses[1] - losses[0] == pytest.approx(0.1 * 3.0, rel=1e-4)
     for first, second in zip(inside.trainable_variables, outside.trainable_variables, strict=True):
@@ -516,7 +509,7 @@ def test_generate_from_the_last_weights() -> None:
 
 
 def trained(side: int, **changes: Any) -> VGAN:
-    model = rouse(build(shape=(side, side, 3), **{"max_width": 16, "bottleneck_size": 8, **changes}))
+    model = helpers.rouse(build(shape=(side, side, 3), **{"max_width": 16, "bottleneck_size": 8, **changes}))
     model.train_step(helpers.images_for(model))
     return model
 

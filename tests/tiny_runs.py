@@ -34,6 +34,16 @@ TINY = (
 )
 """Bindings that turn gin/ibgan.gin into something that takes seconds."""
 
+PAIRS = (
+    "data.source = 'synthetic'",
+    "data.options = {'size': 64, 'num_train': 20}",
+    "iiae.width = 1",
+    "iiae.exclusive_size = 1",
+    "iiae.shared_size = 2",
+    "experiment.global_batch = 2",
+)
+"""The same for gin/iiae_mnist_cdcb_64.gin."""
+
 PLAIN = (
     "data.source = 'synthetic'",
     "factor_vae.latent_size = 3",
