@@ -18,6 +18,7 @@ from models import losses
 from models.base import DisentanglementModel
 from models.distribution import global_mean, replica_count
 from models.latents import Block, Categorical, LatentSpace, Normal, Uniform
+from models.layers import batch_parts
 from models.networks.infogan import PLANS, Builder, Network
 from models.noise import Noise
 from models.optimizers import AdamOptions, OptimizerOptions
@@ -343,11 +344,11 @@ class InfoGAN(DisentanglementModel):
         """D's half of a step: real against fake images, and the information where it reaches D's player."""
         options, player = self.options, self.players["discriminator"]
         with tf.GradientTape() as tape:
-            features = self.trunk(reals, training=True)
-            real_logits = self.discriminator(features, training=True)
-            self._note_recognition(features)
-            features = self.trunk(tf.stop_gradient(fakes), training=True)
-            fake_logits = self.discriminator(features, training=True)
+            with batch_parts(2):
+                both = self.trunk(tf.concat([reals, tf.stop_gradient(fakes)], axis=0), training=True)
+            real_logits, fake_logits = tf.split(self.discriminator(both, training=True), 2)
+            real_features, features = tf.split(both, 2)
+            self._note_recognition(real_features)
             real_loss, fake_loss = self._adversarial(real_logits, 1.0), self._adversarial(fake_logits, 0.0)
             loss = global_mean(real_loss) + global_mean(fake_loss)
             if options.information_updates_trunk or options.information_player == "discriminator":

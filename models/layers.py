@@ -14,6 +14,7 @@ import tensorflow as tf
 from models.distribution import replica_count
 
 _FREE_BATCH_STATISTICS: contextvars.ContextVar[bool] = contextvars.ContextVar("free_batch_statistics", default=False)
+_PARTS: contextvars.ContextVar[int] = contextvars.ContextVar("batch_parts", default=1)
 _DEFERRED: contextvars.ContextVar[list[BatchStatistics] | None] = contextvars.ContextVar("deferred", default=None)
 _FEW_CHANNELS = 4
 _MANY_FEATURES = 4096
@@ -37,6 +38,20 @@ def batch_statistics() -> Iterator[None]:
 def batch_statistics_in_use() -> bool:
     """Whether this code runs within `batch_statistics`."""
     return _FREE_BATCH_STATISTICS.get()
+
+
+@contextlib.contextmanager
+def batch_parts(count: int) -> Iterator[None]:
+    """Within this context a batch in training is so many equal parts, one after the other, each normalized by itself.
+
+    One pass then stands for as many of a reference that sees real and generated images apart: all else in a network
+    works on single images. Moving statistics are moved by each part in turn.
+    """
+    token = _PARTS.set(count)
+    try:
+        yield
+    finally:
+        _PARTS.reset(token)
 
 
 @dataclass(frozen=True)
@@ -102,9 +117,16 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return {**super().get_config(), "unbiased": self.unbiased}
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
-        free = _FREE_BATCH_STATISTICS.get()
-        if not (training or free):
+        if not (training or _FREE_BATCH_STATISTICS.get()):
             return super().call(inputs, training=False, mask=mask)
+        parts = _PARTS.get()
+        if parts == 1:
+            return self._by_batch(inputs)
+        return tf.concat([self._by_batch(part) for part in tf.split(inputs, parts)], axis=0)
+
+    def _by_batch(self, inputs: tf.Tensor) -> tf.Tensor:
+        """By the statistics of these inputs, which the moving ones take in."""
+        free = _FREE_BATCH_STATISTICS.get()
         count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
         if replica_count() > 1 and not free:
             outputs, mean, variance = self._synchronized(inputs)
@@ -184,6 +206,31 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
 
 
 @keras.saving.register_keras_serializable(package="spout")
+class DoublingConv2D(keras.layers.Conv2D):
+    """Nearest-neighbor upsampling by 2 and then a 'same' 3 x 3 convolution, computed as one transposed convolution.
+
+    Its four kernels of 2 x 2, sums of the weights that meet the same pixel, need four products where nine are usual.
+    """
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        usual = (self.kernel_size, self.strides, self.dilation_rate, self.padding) == ((3, 3), (1, 1), (1, 1), "same")
+        if not usual or self.groups != 1 or self.data_format != "channels_last" or None in input_shape[1:]:
+            raise ValueError(f"DoublingConv2D {self.name!r} takes kernel 3, stride 1, padding 'same' and known sides")
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        height, width = inputs.shape[1:3]
+        shape = tf.stack([tf.shape(inputs)[0], 2 * height, 2 * width, self.filters])
+        kernel = _widened(tf.convert_to_tensor(self.kernel))
+        return _finish(self, tf.nn.conv2d_transpose(inputs, kernel, shape, strides=2, padding="SAME"))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Twice the height and width."""
+        batch, height, width, _ = input_shape
+        return batch, height and 2 * height, width and 2 * width, self.filters
+
+
+@keras.saving.register_keras_serializable(package="spout")
 class WholeMapConv2D(keras.layers.Conv2D):
     """A 'valid' convolution whose kernel covers its whole input: one output pixel, computed as a matrix product."""
 
@@ -207,6 +254,16 @@ def _finish(layer: keras.layers.Layer, outputs: tf.Tensor) -> tf.Tensor:
     if layer.use_bias:
         outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(layer.bias))
     return layer.activation(outputs) if layer.activation is not None else outputs
+
+
+def _widened(kernel: tf.Tensor) -> tf.Tensor:
+    """The transposed convolution's kernel `[4, 4, out, in]` that doubles and applies `[3, 3, in, out]`.
+
+    Tap t of an axis gathers the weights by which a pixel reaches output `2 * position + t - 1`.
+    """
+    turned = tf.pad(tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2]), [[1, 1], [1, 1], [0, 0], [0, 0]])
+    rows = turned[:-1] + turned[1:]
+    return rows[:, :-1] + rows[:, 1:]
 
 
 def _is_halving(layer: keras.layers.Layer) -> bool:

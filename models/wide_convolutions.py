@@ -15,6 +15,8 @@ from models.layers import Conv2D, Conv2DTranspose
 
 _WIDE = 64 * 128
 """Channels in times channels out from which on the product is faster."""
+_SPARE_COLUMNS = 16
+"""Columns of zeros beside a product, whose rows would else be powers of two apart and share the lines of the cache."""
 
 
 @keras.saving.register_keras_serializable(package="spout")
@@ -93,12 +95,17 @@ def _kernel_gradient(images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
     """The gradient `[4, 4, in, out]` of a kernel from images `[b, 2h, 2w, in]` to features `[b, h, w, out]`.
 
     Tap `2 * a + d` of an axis leads to feature n from pixel d of block n + a, the images being padded by 1: a product
-    of all blocks and of the features shifted by a.
+    of all blocks and of the features shifted by a. With a row and a column of zeros behind each map, and a map of zeros
+    before the first, a shift is another start in the list of all features.
     """
     channels, outputs = images.shape[-1], features.shape[-1]
+    height, width = features.shape[1] + 1, features.shape[2] + 1
     blocks = tf.nn.space_to_depth(tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]]), 2)
-    shifts = [(a, b) for a in (0, 1) for b in (0, 1)]
-    shifted = tf.concat([tf.pad(features, [[0, 0], [a, 1 - a], [b, 1 - b], [0, 0]]) for a, b in shifts], axis=3)
-    pixels, values = tf.reshape(blocks, [-1, 4 * channels]), tf.reshape(shifted, [-1, 4 * outputs])
-    taps = tf.reshape(tf.matmul(pixels, values, transpose_a=True), [2, 2, channels, 2, 2, outputs])
+    pixels = tf.reshape(blocks, [-1, 4 * channels])
+    count = tf.shape(pixels)[0]
+    listed = tf.reshape(tf.pad(features, [[1, 0], [0, 1], [0, 1], [0, 0]]), [-1, outputs])
+    starts = [height * width - (a * width + b) for a in (0, 1) for b in (0, 1)]
+    columns = [listed[start : start + count] for start in starts] + [tf.zeros([count, _SPARE_COLUMNS])]
+    taps = tf.matmul(pixels, tf.concat(columns, axis=1), transpose_a=True)[:, : 4 * outputs]
+    taps = tf.reshape(taps, [2, 2, channels, 2, 2, outputs])
     return tf.reshape(tf.transpose(taps, [3, 0, 4, 1, 2, 5]), [4, 4, channels, outputs])

@@ -305,7 +305,7 @@ def by_hand(model: InfoGAN, data: tf.Tensor, rate: float) -> dict[str, np.ndarra
 
 @each_variant
 def test_a_step_descends_on_the_objective(name: str) -> None:
-    model, rate = build(**VARIANTS[name]), 0.1
+    model, rate = helpers.rouse(build(**VARIANTS[name])), 0.1
     model.configure(helpers.descent(model, rate))
     data = helpers.images_for(model)
     expected, before = by_hand(model, data, rate), helpers.values_of(model.trainable_variables)
@@ -314,8 +314,8 @@ def test_a_step_descends_on_the_objective(name: str) -> None:
     for path, value in helpers.values_of(model.trainable_variables).items():
         length = np.linalg.norm(expected[path] - before[path])
         # A bias before a batch normalization has no effect: its gradient is rounding, hence the constant.
-        assert np.linalg.norm(value - expected[path]) < 1e-3 * length + 1e-4, path
-        moved += int(length > 2e-3)
+        assert np.linalg.norm(value - expected[path]) < 1e-3 * length + 1e-5, path
+        moved += int(length > 1e-4)
     assert moved > len(expected) / 3
 
 

@@ -16,7 +16,9 @@ from models.layers import (
     Conv2D,
     Conv2DTranspose,
     Dense,
+    DoublingConv2D,
     WholeMapConv2D,
+    batch_parts,
     batch_statistics,
     deferred_moving_statistics,
 )
@@ -28,6 +30,17 @@ BATCH = 6
 
 def batch_norm(**arguments: Any) -> keras.layers.Layer:
     return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, **arguments)
+
+
+class Upsampled(keras.layers.Conv2D):
+    """Upsampling and then the convolution, one after the other."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return super().call(tf.repeat(tf.repeat(inputs, 2, axis=1), 2, axis=2))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        batch, height, width, channels = input_shape
+        return super().compute_output_shape((batch, height and 2 * height, width and 2 * width, channels))
 
 
 # name: (ours, plain Keras, shape of one input)
@@ -81,6 +94,16 @@ CASES: dict[str, tuple[Builder, Builder, tuple[int, ...]]] = {
         lambda: Conv2DTranspose(4, 2, 1, padding="same"),
         lambda: keras.layers.Conv2DTranspose(4, 2, 1, padding="same"),
         (4, 5, 6),
+    ),
+    "upsampling and 3 x 3": (
+        lambda: DoublingConv2D(4, 3, padding="same", activation="tanh"),
+        lambda: Upsampled(4, 3, padding="same", activation="tanh"),
+        (4, 5, 3),
+    ),
+    "upsampling of one pixel, no bias": (
+        lambda: DoublingConv2D(2, 3, padding="same", use_bias=False),
+        lambda: Upsampled(2, 3, padding="same", use_bias=False),
+        (1, 1, 3),
     ),
     "whole map": (
         lambda: WholeMapConv2D(4, 8, padding="valid", use_bias=False),
@@ -276,7 +299,15 @@ def test_whole_map_refuses_what_it_cannot_compute() -> None:
         WholeMapConv2D(4, 4, padding="same").build((None, 4, 4, 2))
 
 
-@pytest.mark.parametrize("case", ["halving, 1 channel", "doubling to 1 channel", "whole map", "batch norm of maps"])
+@pytest.mark.parametrize("arguments", [{"padding": "valid"}, {"padding": "same", "strides": 2}, {"padding": "same"}])
+def test_upsampling_refuses_what_it_cannot_compute(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="kernel 3, stride 1, padding 'same'"):
+        DoublingConv2D(2, 3 if len(arguments) == 2 else 5, **arguments).build((None, 4, 4, 2))
+
+
+@pytest.mark.parametrize(
+    "case", ["halving, 1 channel", "upsampling and 3 x 3", "doubling to 1 channel", "whole map", "batch norm of maps"]
+)
 def test_saving(case: str, tmp_path: Path) -> None:
     ours, _, inputs = build_pair(case)
     symbol = keras.Input(inputs.shape[1:])
@@ -301,6 +332,22 @@ def test_deferred_moving_statistics_move_as_often_as_they_are_applied() -> None:
     assert np.array_equal(outputs[1], expected[1])
     assert np.array_equal(deferred.moving_mean.numpy(), plain.moving_mean.numpy())
     assert np.array_equal(deferred.moving_variance.numpy(), plain.moving_variance.numpy())
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+def test_parts_of_a_batch_are_normalized_apart(unbiased: bool) -> None:
+    together, apart = BatchNormalization(unbiased=unbiased), BatchNormalization(unbiased=unbiased)
+    first = tf.constant(np.random.default_rng(0).normal(3.0, 2.0, [4, 3, 3, 5]), tf.float32)
+    both = tf.concat([first, first * first], axis=0)
+    with batch_parts(2):
+        outputs = together(both, training=True)
+        inferred = together(both, training=False)
+    np.testing.assert_array_equal(outputs[:4], apart(first, training=True))
+    np.testing.assert_array_equal(outputs[4:], apart(first * first, training=True))
+    for ours, right in zip(together.weights, apart.weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), right.numpy())
+    np.testing.assert_array_equal(inferred, apart(both, training=False))
+    assert np.abs(outputs - together(both, training=True)).max() > 0.1
 
 
 def test_unbiased_moving_variance() -> None:

@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from models.initializers import WeightInitialization
-from models.layers import WholeMapConv2D
+from models.layers import DoublingConv2D, WholeMapConv2D
 from models.networks.stack import Stack
 
 Bottleneck = Literal["spatial", "vector", "instance_noise", "none"]
@@ -158,22 +158,44 @@ class _Stack(Stack):
         self._count += 1
         return f"{self.name}_{self.place}_{kind}{self._count}"
 
-    def block(self, filters: int) -> None:
-        """Appends a residual block: two convolutions with activations before them, beside a shortcut."""
+    def block(self, filters: int, doubled: bool = False) -> None:
+        """Appends a residual block: two convolutions with activations before them, beside a shortcut.
+
+        Args:
+            filters: channels after it.
+            doubled: whether nearest-neighbor upsampling by 2 comes before the block. Activations and the shortcut's
+                1 x 1 convolution are then computed on the small map, where they give the same, and the first
+                convolution together with the upsampling.
+        """
         inputs = self.tensor
         channels = inputs.shape[-1]
         self.activate()
-        self.convolve(min(channels, filters), 3, 1)
+        self.convolve(min(channels, filters), 3, 1, doubled=doubled)
         self.activate()
         self.convolve(filters, 3, 1)
         branch, self.tensor = self.tensor, inputs
         if channels != filters:
             self.convolve(filters, 1, 1, use_bias=False)
-        self.tensor = ResidualSum(name=self._next("sum"))([self.tensor, branch])
+        name = self._next("sum")
+        if doubled:
+            self.tensor = Doubling(name=self._next("doubling"))(self.tensor)
+        self.tensor = ResidualSum(name=name)([self.tensor, branch])
 
-    def double(self) -> None:
-        """Appends nearest-neighbor upsampling by 2."""
-        self.tensor = Doubling(name=self._next("doubling"))(self.tensor)
+    def convolve(
+        self,
+        filters: int,
+        kernel: int,
+        stride: int,
+        use_bias: bool = True,
+        dtype: str | None = None,
+        doubled: bool = False,
+    ) -> None:
+        if not doubled:
+            super().convolve(filters, kernel, stride, use_bias, dtype)
+            return
+        area, channels = kernel * kernel, self.tensor.shape[-1]
+        arguments = self._arguments("convolution", channels * area, filters * area, use_bias)
+        self.tensor = DoublingConv2D(filters, kernel, padding="same", dtype=dtype, **arguments)(self.tensor)
 
     def halve(self) -> None:
         """Appends average pooling 3 x 3 at stride 2; the padding counts: all sums are divided by 9."""
@@ -215,11 +237,10 @@ def build_generator(
     side = MAP_SIDE
     while side < plan.side:
         stack.at(f"block{side}")
-        stack.block(plan.width_at(2 * side))
-        stack.double()
+        stack.block(plan.width_at(2 * side), doubled=side > MAP_SIDE)
         side *= 2
     stack.at(f"image{side}")
-    stack.block(plan.width)
+    stack.block(plan.width, doubled=side > MAP_SIDE)
     stack.activate()
     stack.convolve(plan.channels, 3, 1)
     stack.function("tanh")
