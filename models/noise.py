@@ -70,6 +70,20 @@ class Noise:
         values = _unit(self._bits(stream, [rows * replica_count(), *rest]))
         return self._local_rows(low + (high - low) * values, rows)
 
+    def chance(
+        self, stream: str, shape: list[int | tf.Tensor] | tuple[int | tf.Tensor, ...], probability: float
+    ) -> tf.Tensor:
+        """True with this probability, to 2 ** -32; arguments otherwise, and result's rows, as in `normal`.
+
+        Raises:
+            ValueError: no probability above 0 and up to 1.
+        """
+        if not 0.0 < probability <= 1.0:
+            raise ValueError(f"probability is {probability}; it must be above 0 and at most 1")
+        rows, *rest = shape
+        least = round((1.0 - probability) * 2.0**32) - 2**31
+        return self._local_rows(self._bits(stream, [rows * replica_count(), *rest]) >= least, rows)
+
     def integers(self, stream: str, shape: list[int | tf.Tensor] | tuple[int | tf.Tensor, ...], high: int) -> tf.Tensor:
         """Uniform int32 in `[0, high)`; arguments otherwise as in `normal`."""
         rows, *rest = shape

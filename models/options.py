@@ -49,5 +49,7 @@ def check_choice(option: str, value: Any, allowed: Any) -> None:
 def check_range(option: str, value: float, least: float = 0.0, most: float = float("inf")) -> None:
     """Raises `ValueError` unless `least <= value <= most` and `value` is finite."""
     if not (least <= value <= most and value < float("inf")):
-        allowed = f"{least:g} or more" if most == float("inf") else f"{least:g} to {most:g}"
+        # Whole numbers as they are: 2e+09 is no answer to which seeds there are.
+        low, high = (f"{limit:g}" if isinstance(limit, float) else str(limit) for limit in (least, most))
+        allowed = f"{low} or more" if most == float("inf") else f"{low} to {high}"
         raise ValueError(f"{option} is {value}; allowed: {allowed}")

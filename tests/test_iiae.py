@@ -443,6 +443,9 @@ def test_dropout() -> None:
     assert not np.array_equal(first, other)
     assert set(np.unique(first)) == {np.float32(0.0), np.float32(1 / 0.75)}
     assert first.mean() == pytest.approx(1.0, abs=0.03)
+    with pytest.raises(ValueError, match="probability is 0"):
+        Noise(0, 0).chance("none", [2], 0.0)
+    assert np.all(Noise(0, 0).chance("all", [1000], 1.0))
 
 
 def test_training_drops_out_and_inference_does_not() -> None:

@@ -13,10 +13,16 @@ from training.runtime import mirrored_strategy
 
 Draw = Callable[[Noise, str, list[int]], tf.Tensor]
 
+BITS = 2 ** tf.range(16)
+
 DRAWS: dict[str, Draw] = {
     "normal": lambda noise, stream, shape: noise.normal(stream, shape),
     "uniform": lambda noise, stream, shape: noise.uniform(stream, shape, -2.0, 3.0),
     "integers": lambda noise, stream, shape: noise.integers(stream, shape, 1000),
+    # Sixteen tosses of a coin are a number.
+    "chance": lambda noise, stream, shape: tf.reduce_sum(
+        tf.where(noise.chance(stream, [*shape, 16], 0.5), BITS, 0), axis=-1
+    ),
 }
 SHAPE = [4, 3, 2]
 
@@ -57,7 +63,7 @@ def test_same_under_xla(draw: Draw) -> None:
     shape = [16, 5, 5]
     plain = tf.function(lambda step: draw(Noise(3, step), "z", shape))
     compiled = tf.function(lambda step: draw(Noise(3, step), "z", shape), jit_compile=True)
-    tolerance = {"integers": 0.0, "uniform": 1e-6, "normal": 2e-6}
+    tolerance = {"integers": 0.0, "chance": 0.0, "uniform": 1e-6, "normal": 2e-6}
     name = next(name for name, candidate in DRAWS.items() if candidate is draw)
     for step in range(3):
         drawn = plain(tf.constant(step)), compiled(tf.constant(step))
@@ -90,6 +96,8 @@ def test_distribution(draw: Draw) -> None:
         mean, deviation, low, high = 0.0, 1.0, -6.0, 6.0
     elif draw is DRAWS["uniform"]:
         mean, deviation, low, high = 0.5, 5 / 12**0.5, -2.0, 3.0
+    elif draw is DRAWS["chance"]:
+        mean, deviation, low, high = 2**15 - 0.5, 2**16 / 12**0.5, 0.0, 2.0**16 - 1
     else:
         mean, deviation, low, high = 499.5, 1000 / 12**0.5, 0.0, 999.0
     assert values.mean() == pytest.approx(mean, abs=4 * deviation / len(values) ** 0.5)

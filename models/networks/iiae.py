@@ -71,8 +71,9 @@ class Dropout(keras.layers.Layer):
         noise = _DROPOUT.get()
         if noise is None or not self.rate:
             return inputs
-        kept = noise.uniform(f"dropout/{self.name}", [tf.shape(inputs)[0], *inputs.shape[1:]]) >= self.rate
-        return inputs * (tf.cast(kept, inputs.dtype) / (1.0 - self.rate))
+        left = 1.0 - self.rate
+        kept = noise.chance(f"dropout/{self.name}", [tf.shape(inputs)[0], *inputs.shape[1:]], left)
+        return inputs * tf.where(kept, tf.constant(1.0 / left, inputs.dtype), tf.constant(0.0, inputs.dtype))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate}
