@@ -13,7 +13,8 @@ Modes:
   interpolate  films of walks through the latent space, MP4 and GIF
   translate  your own images into the other domain, by a model of pairs (docs/iiae.md)
   pairs      16 pictures of each of the first generation.images pairs held out, with a page to look at them
-  export     .keras, weights, and encoder and generator as SavedModels
+  export     .keras, weights, and encoder and generator as SavedModels, or as ONNX (export.formats)
+  publish    a small folder to hand on: weights to use, scores, pictures and a card (--out; the folder zoo/ has some)
   describe   networks, parameter counts and effective options as JSON
   benchmark  steps per second, split between data and step, as JSON
   select     rank finished runs by ModelCentrality and UDR, without labels (docs/selection.md)
@@ -28,6 +29,7 @@ Sweeps (docs/sweeps.md): all combinations of values, times seeds, each a run of 
 
 from __future__ import annotations
 
+import re
 import sys
 
 from absl import flags
@@ -39,7 +41,7 @@ from training.translate_flags import TranslateFlags
 
 MODES = (
     *("train", "evaluate", "traverse", "generate", "interpolate", "translate", "pairs"),
-    *("export", "describe", "benchmark", "select"),
+    *("export", "publish", "describe", "benchmark", "select"),
 )
 
 FLAGS = flags.FLAGS
@@ -65,7 +67,8 @@ flags.DEFINE_string(
     "out",
     None,
     "mode select: where the ranking goes. Default: selection/ in the runs' common folder. mode translate: folder of "
-    "the translations, or a PNG file for a single one. Default: translations/ in the run folder.",
+    "the translations, or a PNG file for a single one. Default: translations/ in the run folder. mode publish: the "
+    "folder to make. Default: published/ in the run folder.",
 )
 flags.DEFINE_enum("preset", "paper", ("paper", "fast"), "mode select: the published numbers of images, or fewer.")
 flags.DEFINE_integer(
@@ -90,7 +93,8 @@ def main() -> int:
     try:
         arguments = FLAGS(sys.argv)
     except flags.Error as error:
-        raise UserError(f"{error}; python run.py --help shows all flags") from None
+        message = re.sub(r"invalid literal for int\(\) with base 10: (.*)", r"\1 is no whole number", str(error))
+        raise UserError(f"{message}; python run.py --help shows all flags") from None
     if FLAGS.help:
         print(f"{__doc__}\nFlags:\n{FLAGS.main_module_help()}")
         return 0
@@ -123,11 +127,12 @@ def _check_flags() -> None:
         if not FLAGS.runs:
             raise UserError("--mode=select needs run folders: --runs='runs/a/*'")
         return
-    if wrong := [name for name in _given(_SELECT_FLAGS) if FLAGS.mode != "translate" or name not in _TRANSLATE_FLAGS]:
+    allowed = {"translate": _TRANSLATE_FLAGS, "publish": ("out",)}.get(FLAGS.mode, ())
+    if wrong := [name for name in _given(_SELECT_FLAGS) if name not in allowed]:
         raise UserError(f"--{wrong[0]} is a flag of --mode=select; add that, or leave the flag out")
     if FLAGS.mode == "translate":
         _translate_flags()
-    elif wrong := _given(_TRANSLATE_FLAGS):
+    elif wrong := [name for name in _given(_TRANSLATE_FLAGS) if name not in allowed]:
         raise UserError(f"--{wrong[0]} is a flag of --mode=translate; add that, or leave the flag out")
     if wrong := _given(_SWEEP_FLAGS):
         _check_sweep_flags(wrong[0])
@@ -185,7 +190,11 @@ def _run_mode() -> int:
         return getattr(modes, FLAGS.mode)(configuration)
     if FLAGS.mode == "translate":
         return modes.translate(configuration, run_dir, FLAGS.checkpoint, _translate_flags())
+    if FLAGS.mode in modes.WITHOUT_DATA:
+        return getattr(modes, FLAGS.mode)(*modes.restored_model(configuration, run_dir, FLAGS.checkpoint))
     experiment, folder = modes.restored(configuration, run_dir, FLAGS.checkpoint)
+    if FLAGS.mode == "publish":
+        return modes.publish(experiment, folder, FLAGS.checkpoint, FLAGS.out)
     return getattr(modes, FLAGS.mode)(experiment, folder)
 
 

@@ -27,6 +27,7 @@ import numpy as np
 from PIL import Image, features
 
 from benchmarks.turns import Runner, Turn, choose_cores, measure, processor, spread, summarize, table
+from common.arguments import CommandParser
 from common.cores import available_cores
 from common.errors import UserError, run_command
 from data_gen.archives import open_container
@@ -176,7 +177,7 @@ def processor_time(turns: dict[str, list[Turn]]) -> dict[str, dict[str, float]]:
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser("python -m benchmarks.data", __doc__ or "")
     usable = [name for name, preset in PRESETS.items() if preset.picture.get("filter", "bilinear") == FILTERS[0]]
     parser.add_argument("--turns", type=int, default=9, help="rounds (default 9)")
     parser.add_argument("--preset", choices=usable, default="ibgan", help="of CelebA (default ibgan: 64 pixels)")

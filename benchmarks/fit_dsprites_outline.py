@@ -10,7 +10,6 @@ the file is there, on the random sample without the sub-grid. It takes about a m
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from common.arguments import CommandParser
 from common.errors import UserError, run_command
 from data_gen import dsprites_reconstruction as drawing
 
@@ -86,7 +86,7 @@ def fits(
 
 def main() -> None:
     """Fits, measures and prints."""
-    parser = argparse.ArgumentParser(description="fit the outlines of the redrawn dSprites")
+    parser = CommandParser("python -m benchmarks.fit_dsprites_outline", "fit the outlines of the redrawn dSprites")
     parser.add_argument("--raw_dir", type=Path, default=Path(os.environ.get("SPOUT_RAW_DIR", "data/raw")))
     raw_dir = parser.parse_args().raw_dir
     grid = read(raw_dir, SUB_GRID)

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.turns import MOST_DISTURBANCE, busy_seconds, choose_cores, processor, spread
+from common.arguments import CommandParser
 from common.errors import UserError, run_command
 from common.output import say
 from metrics import registry
@@ -412,7 +413,7 @@ def suite_table(suite: dict[str, Any], slow: dict[str, Any], cores: int) -> str:
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser("python -m benchmarks.metrics", __doc__ or "")
     parser.add_argument("--metrics", default=",".join(CONTESTS), help="ids with commas between (default: all)")
     parser.add_argument("--turns", type=int, default=5, help="rounds (default 5)")
     parser.add_argument(

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.turns import Runner, Turn, choose_cores, measure, processor, spread, summarize, table
+from common.arguments import CommandParser
 from common.cores import available_cores
 from common.errors import UserError, run_command
 from data_gen.teapot_latents import VARIANTS
@@ -84,7 +85,7 @@ def scaling(samples: int, scenes: int) -> dict[int, dict[str, float]]:
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser("python -m benchmarks.render", __doc__ or "")
     parser.add_argument("--turns", type=int, default=9, help="rounds (default 9)")
     parser.add_argument("--scenes", type=int, default=32, help="scenes of one step (default 32; OpenDR draws 3 steps a "
                         "turn, the fast back-end 30)")  # fmt: skip

@@ -10,7 +10,6 @@ and every option in which it differs from the published experiment.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 import shutil
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pages import row, write_section
+from common.arguments import CommandParser
 from common.errors import UserError, run_command
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -135,6 +135,22 @@ PROOFS = (
         bindings=("experiment.total_steps = 3752",),
     ),
     Proof(
+        "infogan-mnist-small",
+        "InfoGAN on MNIST, all twenty epochs, by networks an eighth of the size",
+        "gin/infogan_mnist_small.gin",
+        "gin/infogan_mnist.gin",
+        (0, 1, 2),
+        (
+            Shown(
+                "pictures/prior_c1_c2.png", "c2", "Seed 0, step {last}: rows are categories of c1, columns values of c2"
+            ),
+            Shown(
+                "pictures/prior_c1_c3.png", "c3", "Seed 0, step {last}: rows are categories of c1, columns values of c3"
+            ),
+        ),
+        terms=("information/c1", "information/c2", "information/c3"),
+    ),
+    Proof(
         "factor-vae-dsprites-short",
         "FactorVAE on dSprites, shortened schedule",
         "gin/factor_vae_dsprites_short.gin",
@@ -219,7 +235,7 @@ PROOFS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Trains if asked to, and writes the page."""
     known = {proof.name: proof for proof in PROOFS}
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser("python -m benchmarks.results", __doc__ or "")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {', '.join(known)} (default: all)")
     parser.add_argument("--only_write", action="store_true", help="do not train; write from the runs that are finished")
     options = parser.parse_args(arguments)

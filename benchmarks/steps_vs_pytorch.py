@@ -29,6 +29,7 @@ from typing import Any
 
 from benchmarks.pages import row, write_section
 from benchmarks.turns import ROOT, Runner, choose_cores, measure, processor, summarize, table
+from common.arguments import CommandParser
 from common.errors import UserError, run_command
 
 PRECISIONS = ("float32", "bfloat16")
@@ -143,7 +144,7 @@ CONTESTANTS: dict[str, Callable[..., Runner]] = {
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser("python -m benchmarks.steps_vs_pytorch", __doc__ or "")
     parser.add_argument("--models", default=",".join(CASES), help="some of: %(default)s")
     parser.add_argument("--turns", type=int, default=9, help="rounds (default 9)")
     parser.add_argument("--steps_per_turn", type=int, help="training steps of one turn (default: as many as take long)")

@@ -8,6 +8,9 @@ from typing import NoReturn
 
 from common.errors import UserError, near_matches
 
+_EXPECTED = {"int": "no whole number", "float": "no number", "truth": "neither yes nor no"}
+"""What is said of a value that a type of an option does not take."""
+
 
 class CommandParser(argparse.ArgumentParser):
     """A parser that raises `UserError` instead of printing its usage, and names the nearest option for an unknown one.
@@ -31,4 +34,6 @@ class CommandParser(argparse.ArgumentParser):
         if unknown:
             options = [option for option in self._option_string_actions if option.startswith("--")]
             message += near_matches(unknown[1], options)
+        for kind, expected in _EXPECTED.items():
+            message = re.sub(rf"invalid {kind} value: (.*)", rf"\1 is {expected}", message, flags=re.DOTALL)
         raise UserError(f"{message} (see {self.prog} --help)")

@@ -20,6 +20,7 @@ _DISK_ERRORS = {
     errno.ENOTDIR: "a part of this path is a file, not a folder; choose another path",
     errno.EEXIST: "a file stands where a folder is needed; choose another path, or remove it",
     errno.EISDIR: "this is a folder where a file was expected; choose another path",
+    errno.EFBIG: "a file may not become that large here; raise the limit (ulimit -f), or choose another folder",
     errno.EIO: "input/output error; check the disk",
     errno.ENAMETOOLONG: "this name is too long for the file system; choose a shorter one",
 }
@@ -63,6 +64,11 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         if known is None:
             raise
         code = fail(known)
+    except MemoryError as error:
+        wanted = f" ({error})" if str(error) else ""
+        code = fail(
+            UserError(f"this does not fit into memory{wanted}; choose smaller numbers, or close other programs")
+        )
     sys.exit(code)
 
 

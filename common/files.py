@@ -4,15 +4,60 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import shutil
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
 
-def _temporary_sibling(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+@contextlib.contextmanager
+def _temporary_sibling(path: Path, make: Callable[[Path], int]) -> Iterator[Path]:
+    """A temporary name beside `path`, for this process alone: what a killed one has left there is taken over.
+
+    There are only as many such names as processes that write `path` at the same time, so that nothing piles up.
+
+    Args:
+        path: what is written.
+        make: makes an empty file or folder, unless there is one, and opens it.
+    """
+    for name in (f".{path.name}.{number}.partial" for number in itertools.count()):
+        temporary = path.with_name(name)
+        try:
+            descriptor = make(temporary)
+        except OSError as error:
+            # The name that the user knows.
+            error.filename = str(path)
+            raise
+        try:
+            if _is_claimed(descriptor, temporary):
+                yield temporary
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is_claimed(descriptor: int, temporary: Path) -> bool:
+    """Locks what was opened under a temporary name; false if another process has it, or has just renamed it."""
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), os.stat(temporary))
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except (ImportError, OSError):
+        # Windows, or a file system without locks: two writers of one path at once are up to the user.
+        return True
+
+
+def _open_file(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+
+def _open_folder(path: Path) -> int:
+    path.mkdir(exist_ok=True)
+    return os.open(path, os.O_RDONLY)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -21,6 +66,28 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def made_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Makes a folder and those above it, where they are missing; on any error those are removed again that are empty.
+
+    Args:
+        path: the folder.
+
+    Yields:
+        the folder.
+    """
+    path = Path(path)
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        yield path
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for folder in missing:
+                folder.rmdir()
+        raise
 
 
 @contextlib.contextmanager
@@ -34,16 +101,21 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         the temporary path, in the same folder.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_sibling(path)
-    try:
-        yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with made_folder(path.parent), _temporary_sibling(path, _open_file) as temporary:
+        try:
+            os.truncate(temporary, 0)
+            yield temporary
+            with open(temporary, "rb") as handle:
+                os.fsync(handle.fileno())
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+        except OSError as error:
+            # The name that the user knows.
+            if error.filename is not None and str(error.filename) == str(temporary):
+                error.filename = str(path)
+            raise
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -57,21 +129,27 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         the temporary folder, beside `path`.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_sibling(path)
-    temporary.mkdir()
-    try:
-        yield temporary
-        if path.exists():
-            old = _temporary_sibling(path)
-            os.rename(path, old)
+    old = path.with_name(f".{path.name}.old.partial")
+    with made_folder(path.parent), _temporary_sibling(path, _open_folder) as temporary:
+        try:
+            _empty(temporary)
+            yield temporary
+            if path.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                os.rename(path, old)
             os.rename(temporary, path)
-            shutil.rmtree(old)
+            shutil.rmtree(old, ignore_errors=True)
+            _sync_folder(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
         else:
-            os.rename(temporary, path)
-        _sync_folder(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            path.unlink()
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -12,9 +12,10 @@ import inspect
 import os
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from common.errors import UserError, near_matches
+from common.typing_checks import convert
 
 if TYPE_CHECKING:
     from data_gen.dataset import Dataset
@@ -75,6 +76,28 @@ def sources(name: str) -> tuple[str, ...]:
     return known
 
 
+def check_source(name: str, source: str) -> None:
+    """Refuses an unknown data set, or a source that it does not have; `UserError` names those it has."""
+    known = _module(name).SOURCES
+    if source not in known:
+        raise UserError(f"unknown source {source!r} of {name}{near_matches(source, known)}")
+
+
+def _checked_options(name: str, module: ModuleType, options: dict[str, Any]) -> dict[str, Any]:
+    """Options of the annotated types, numbers of numpy as those of Python; `UserError` for other values."""
+    hints = get_type_hints(module.load)
+    try:
+        checked = {
+            option: convert(value.tolist() if hasattr(value, "tolist") else value, hints[option], option)
+            for option, value in options.items()
+        }
+    except TypeError as error:
+        raise UserError(f"{name}: {error}") from None
+    if (seed := checked.get("seed", 0)) < 0:
+        raise UserError(f"{name}: seed is {seed}; give a whole number of at least 0")
+    return checked
+
+
 def summary(name: str) -> Summary:
     """What a data set is."""
     about: Summary = _module(name).SUMMARY
@@ -126,14 +149,14 @@ def load(
         UserError: for an unknown name, source or option, a missing or damaged file, or a limit below one.
     """
     module = _module(name)
-    if source not in module.SOURCES:
-        raise UserError(f"unknown source {source!r} of {name}{near_matches(source, module.SOURCES)}")
+    check_source(name, source)
     known = [key for key in inspect.signature(module.load).parameters if key not in _COMMON]
     for option in options:
         if option not in known:
             raise UserError(
                 f"unknown option {option!r} of {name}" + (near_matches(option, known) if known else "; it has none")
             )
+    options = _checked_options(name, module, options)
     if raw_dir is not None and not Path(raw_dir).exists():
         raise UserError(f"{raw_dir}: no such file or folder; give the folder with the published files, or leave it out")
     if limit is not None and limit < 1:

@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from common.errors import UserError
+from common.files import made_folder
 from data_gen.published import looks_like_a_page
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -293,7 +294,7 @@ def _open_zip(path: Path) -> Container:
             raise
         size = path.stat().st_size
         raise UserError(f"{path}: damaged or truncated zip archive ({size:,} bytes; {error}); {_ADVICE}") from error
-    members = []
+    members, end = [], path.stat().st_size
     for info in infos:
         name = _check_name(path, info.filename)
         if not name or info.is_dir() or is_litter(name):
@@ -302,6 +303,8 @@ def _open_zip(path: Path) -> Container:
         problem = ""
         if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
             problem = "link" if stat.S_ISLNK(mode) else "no plain file"
+        elif not 0 <= info.header_offset <= info.header_offset + info.compress_size <= end:
+            problem = "damaged in the archive"
         elif info.flag_bits & 1:
             problem = "encrypted"
         elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -357,17 +360,16 @@ def _open_tar(path: Path, scratch: Path | None, is_gzipped: bool) -> Container:
 
 def _unpacked(file: IO[bytes], scratch: Path | None) -> IO[bytes]:
     """What is in a gzipped file, in a file without a name."""
-    if scratch is not None:
-        scratch.mkdir(parents=True, exist_ok=True)
-    plain: IO[bytes] = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - handed on
-    try:
-        with gzip.GzipFile(fileobj=file) as packed:
-            shutil.copyfileobj(packed, plain, 1 << 20)
-        plain.flush()
-        plain.seek(0)
-    except BaseException:
-        plain.close()
-        raise
+    with contextlib.nullcontext() if scratch is None else made_folder(scratch):
+        plain: IO[bytes] = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - handed on
+        try:
+            with gzip.GzipFile(fileobj=file) as packed:
+                shutil.copyfileobj(packed, plain, 1 << 20)
+            plain.flush()
+            plain.seek(0)
+        except BaseException:
+            plain.close()
+            raise
     return plain
 
 

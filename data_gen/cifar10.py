@@ -257,8 +257,8 @@ def _of_pickle(path: Path, name: str, content: bytes) -> Part:
     rows, labels = batch["data"], batch["labels"]
     if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != _PIXELS:
         raise UserError(f"{path}: {name}: its data are no uint8 of shape (n, {_PIXELS}); get the file anew")
-    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
-        raise UserError(f"{path}: {name}: its labels are no list of integers; get the file anew")
+    if not isinstance(labels, list) or not all(type(label) is int and abs(label) < 2**63 for label in labels):
+        raise UserError(f"{path}: {name}: its labels are no list of integers from 0 to 9; get the file anew")
     return _part(path, name, rows, np.array(labels, np.int64))
 
 

@@ -232,8 +232,10 @@ def _drawn(classes: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 def _from_file(raw_dir: Path, kind: str) -> Dsprites:
     held, damaged = [], None
+    others: list[str] = []
     for path in find_archives(raw_dir):
-        if count_images(path) is None:
+        if count_images(path) is None and not raw_dir.is_file():
+            others.append(str(path))
             continue
         try:
             file = inspect(path)
@@ -245,9 +247,10 @@ def _from_file(raw_dir: Path, kind: str) -> Dsprites:
         held.append(f"{path} ({file.kind})")
     if damaged is not None:
         raise damaged
+    passed = f" (damaged, or of another kind: {', '.join(others[:5])})" if others else ""
     raise UserError(
-        f"no dSprites file of the kind {kind!r} in {raw_dir}; found: {', '.join(held) or 'no dSprites file at all'}; "
-        "give the file or its folder as raw_dir, or choose another source"
+        f"no dSprites file of the kind {kind!r} in {raw_dir}; found: {', '.join(held) or 'no dSprites file at all'}"
+        f"{passed}; give the file or its folder as raw_dir, or choose another source"
     )
 
 

@@ -117,14 +117,15 @@ def inspect(path: Path, full_sizes: tuple[int, ...] = FULL_SIZES) -> DspritesFil
         )
     if shape[0] > math.prod(full_sizes):
         raise UserError(f"{path}: imgs has {shape[0]:,} images; dSprites has {math.prod(full_sizes):,}; {_ADVICE}")
-    classes = _factor_columns(path, read_array(path, "latents_classes", _ADVICE), shape[0])
-    values = _factor_columns(path, read_array(path, "latents_values", _ADVICE), shape[0])
-    if not np.issubdtype(classes.dtype, np.integer):
-        raise UserError(f"{path}: latents_classes is {classes.dtype}; dSprites has integers; {_ADVICE}")
+    classes = _factor_columns(path, "latents_classes", "iu", shape[0])
+    values = _factor_columns(path, "latents_values", "iuf", shape[0]).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise UserError(f"{path}: latents_values has values that are no finite numbers; {_ADVICE}")
+    # Beyond 64 bits with a sign, numbers come out negative.
     classes = classes.astype(np.int64)
     if classes.min() < 0:
         raise UserError(f"{path}: latents_classes has level {classes.min()}; levels start at 0; {_ADVICE}")
-    sizes = tuple(int(size) for size in classes.max(axis=0) + 1)
+    sizes = tuple(int(level) + 1 for level in classes.max(axis=0))
     if sizes == full_sizes and len(classes) == math.prod(full_sizes):
         kind = "official"
     elif len(classes) == math.prod(sizes):
@@ -168,15 +169,20 @@ def packed_blocks(file: DspritesFile, watch: Callable[[range], Iterable[int]] = 
         yield np.packbits(block.reshape(len(block), -1), axis=1)
 
 
-def _factor_columns(path: Path, table: NDArray[Any], rows: int) -> NDArray[Any]:
+def _factor_columns(path: Path, name: str, kinds: str, rows: int) -> NDArray[Any]:
     """The five factors' columns: the official table opens with one for the color, which never varies."""
     columns = len(FACTORS)
-    if table.ndim != 2 or len(table) != rows or table.shape[1] not in (columns, columns + 1):
+    shape, dtype, _ = array_header(path, name, _ADVICE)
+    if shape not in ((rows, columns), (rows, columns + 1)):
         raise UserError(
-            f"{path}: a table of latents has shape {table.shape}; expected {columns + 1} or {columns} "
-            f"columns and a row for each of {rows} images; {_ADVICE}"
+            f"{path}: {name} has shape {shape}; expected {columns + 1} or {columns} columns and a row for each of "
+            f"{rows} images; {_ADVICE}"
         )
-    return table[:, -columns:]
+    if dtype.kind not in kinds:
+        raise UserError(
+            f"{path}: {name} is {dtype}; dSprites has {'numbers' if 'f' in kinds else 'integers'}; {_ADVICE}"
+        )
+    return read_array(path, name, _ADVICE)[:, -columns:]
 
 
 def _level_values(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import sha256_of, write_text
+from common.files import made_folder, sha256_of, write_text
 from common.locks import locked
 
 CHECKSUMS = "checksums.json"
@@ -39,9 +39,8 @@ def working(folder: Path) -> Iterator[Path]:
         UserError: if another process is writing the set.
     """
     path = working_folder(folder)
-    path.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(path, wait=False):
+        with made_folder(path), locked(path, wait=False):
             yield path
     except BlockingIOError:
         raise UserError(f"another process is writing {path}; wait for it, or choose another --data_dir") from None

@@ -11,11 +11,12 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.damage import read_claimed
 from common.errors import UserError
 from data_gen.published import looks_like_a_page
 
@@ -64,7 +65,7 @@ def read_idx(path: Path) -> IdxFile:
         if size > _MOST_BYTES:
             raise UserError(f"{path}: claims to hold {size:,} bytes, which is no file of this kind; {_ADVICE}")
         # One byte more than there should be: so its end is seen, and the checksum of gzip is compared.
-        data = handle.read(size + 1)
+        data = read_claimed(handle, size + 1)
         if len(data) != size:
             held = "more" if len(data) > size else f"{len(data):,}"
             raise UserError(f"{path}: its sizes {shape} need {size:,} bytes, it holds {held}; {_ADVICE}")
@@ -73,7 +74,7 @@ def read_idx(path: Path) -> IdxFile:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
+def _opened(path: Path) -> Iterator[IO[bytes]]:
     """A file, unpacked if it is compressed, whose damage is told in one line."""
     with open(path, "rb") as raw:
         head = raw.read(64)
@@ -85,7 +86,7 @@ def _opened(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
             return
         try:
             with gzip.GzipFile(fileobj=raw) as unpacked:
-                yield unpacked
+                yield cast(IO[bytes], unpacked)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise UserError(f"{path}: damaged or truncated ({error}); {_ADVICE}") from error
 

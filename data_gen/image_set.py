@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from common.cores import available_cores
 from common.errors import UserError
-from common.files import write_text
+from common.files import made_folder, write_text
 from common.progress import progress
 from data_gen.archives import (
     ARCHIVE_SUFFIXES,
@@ -277,7 +277,7 @@ def read_images(
         kept = _kept(whole, {**origin, "choice": None}, reading.picture)
         if kept is not None:
             return _checked(kept, reading, choose(kept.names))
-    with open_container(reading.path, cache.parent) as container:
+    with made_folder(cache.parent), open_container(reading.path, cache.parent) as container:
         found = [member for member in container.members if member.name.lower().endswith(reading.suffixes)]
         others = len(container.members) - len(found)
         found = [member for member in found if re.search(reading.pattern, member.name)]

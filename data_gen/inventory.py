@@ -75,7 +75,8 @@ def _splits(record: dict[str, Any] | None) -> dict[str, int]:
         return {}
     plan = record["plan"]
     if isinstance(plan.get("splits"), dict):
-        return {name: about["num_examples"] for name, about in plan["splits"].items()}
+        counts = {name: about.get("num_examples") for name, about in plan["splits"].items() if isinstance(about, dict)}
+        return {name: count for name, count in counts.items() if isinstance(count, int)}
     return {"train": plan["num_examples"]} if isinstance(plan.get("num_examples"), int) else {}
 
 
@@ -141,7 +142,12 @@ def examine(found: Prepared) -> Health:
     damaged = damaged_files(found.path)
     errors = [f"{name} is {'changed' if (found.path / name).is_file() else 'missing'}" for name in damaged]
     remarks = [f"{name} is not part of the set" for name in _strangers(found.path, record["files"])]
-    features = _features(record["plan"])
+    try:
+        features = _features(record["plan"])
+    except (TypeError, ValueError) as error:
+        return Health([*errors, f"{CHECKSUMS} does not tell the fields of an example ({error})"], remarks, {})
+    if wrong := [name for name, about in record["files"].items() if not isinstance(about.get("examples", 0), int)]:
+        return Health([*errors, f"{CHECKSUMS} does not tell how many examples are in {wrong[0]}"], remarks, {})
     if features is None:
         return Health(errors, [*remarks, "no TFRecord files: only the checksums were compared"], {})
     sums: dict[str, list[Sums]] = {}

@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.damage import read_claimed
 from common.errors import UserError
 from data_gen.published import looks_like_a_page
 
@@ -176,7 +177,7 @@ def _part(source: IO[bytes] | _Unpacked, order: str, most: int) -> bytes:
 
 
 def _exactly(source: IO[bytes] | _Unpacked, size: int) -> bytes:
-    data = source.read(size)
+    data = source.read(size) if isinstance(source, _Unpacked) else read_claimed(source, size)
     if len(data) != size:
         raise _DamagedError("it ends too early")
     return data

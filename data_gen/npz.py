@@ -11,8 +11,6 @@ import dataclasses
 import errno
 import math
 import os
-import struct
-import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,21 +20,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.damage import NPZ_DAMAGE
 from common.errors import UserError
 
-# All that the zip and npy readers raise on bytes that are not what they should be.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    tokenize.TokenError,
-    EOFError,
-    KeyError,
-    ValueError,
-    SyntaxError,
-    RuntimeError,
-    OverflowError,
-)
 # The first moment that an archive can tell: equal contents shall be equal bytes.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -231,6 +217,26 @@ def read_blocks(path: Path, name: str, block_rows: int, advice: str = ADVICE) ->
             raise ValueError(f"{name} is longer than its header says")
 
 
+def read_npy(path: Path, advice: str = ADVICE) -> NDArray[Any]:
+    """The array of an `.npy` file, whole in memory; its size is compared with the file's before memory is taken.
+
+    Args:
+        path: the file.
+        advice: what messages about a damaged file say is to be done. Default: `ADVICE`.
+
+    Raises:
+        UserError: if the file is damaged, is no such file, or holds a pickle.
+    """
+    with _damage_reported(path, advice):
+        with open(path, "rb") as file:
+            shape, dtype = _read_header(file, columns=True)
+            size = file.tell() + math.prod(shape) * dtype.itemsize
+        if size != path.stat().st_size:
+            raise ValueError(f"an array of shape {shape} should take {size:,} bytes")
+        array: NDArray[Any] = np.load(path, allow_pickle=False)
+        return array
+
+
 def _names(archive: zipfile.ZipFile) -> list[str]:
     return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
 
@@ -247,7 +253,7 @@ def _opened(path: Path, advice: str) -> Iterator[zipfile.ZipFile]:
 def _damage_reported(path: Path, advice: str) -> Iterator[None]:
     try:
         yield
-    except _DAMAGE as error:
+    except NPZ_DAMAGE as error:
         size = os.path.getsize(path)
         raise UserError(f"{path}: damaged or truncated ({size:,} bytes; {error}); delete it and {advice}") from error
     except OSError as error:
@@ -257,8 +263,8 @@ def _damage_reported(path: Path, advice: str) -> Iterator[None]:
         raise UserError(f"{path}: damaged or truncated ({error}); delete it and {advice}") from error
 
 
-def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Reads the header of an array: shape and type. Pickled objects and column order are refused."""
+def _read_header(member: IO[bytes], columns: bool = False) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Reads the header of an array: shape and type. Pickled objects are refused, and column order unless asked for."""
     version = np.lib.format.read_magic(member)
     if version == (1, 0):
         shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(member)
@@ -268,6 +274,8 @@ def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
         raise ValueError(f"unknown version {version} of the npy format")
     if dtype.hasobject:
         raise ValueError("an array of pickled objects where numbers were expected")
-    if fortran_order and len(shape) > 1:
+    if min(shape, default=0) < 0:
+        raise ValueError(f"an array of the shape {shape}")
+    if fortran_order and len(shape) > 1 and not columns:
         raise ValueError("an array in column order")
     return shape, dtype

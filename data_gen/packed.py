@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import disk_error
-from common.files import atomic_file, sha256_of, write_text
+from common.files import atomic_file, made_folder, sha256_of, write_text
 from common.locks import locked
 
 
@@ -39,8 +39,7 @@ def packed_cache(
     if found is not None:
         return found
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path.parent, wait=True):
+        with made_folder(path.parent), locked(path.parent, wait=True):
             found = find_packed(path, origin, shape)
             return found if found is not None else _make(path, origin, shape, blocks())
     except OSError as error:

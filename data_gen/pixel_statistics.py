@@ -77,13 +77,17 @@ def means_and_deviations(sums: Mapping[str, Any]) -> tuple[list[float], list[flo
 
 
 def _blocks(records: Iterator[bytes], keys: list[str]) -> Iterator[dict[str, list[NDArray[np.uint8]]]]:
-    """The images of some examples at a time, by feature."""
+    """The images of some examples at a time, by feature; `ValueError` or `IndexError` for what is no such example."""
     import tensorflow as tf
+    from google.protobuf.message import DecodeError
 
     block: dict[str, list[NDArray[np.uint8]]] = {key: [] for key in keys}
     size = 0
     for record in records:
-        fields = tf.train.Example.FromString(record).features.feature
+        try:
+            fields = tf.train.Example.FromString(record).features.feature
+        except DecodeError as error:
+            raise ValueError(f"no whole example ({error})") from error
         for key in keys:
             image = decode_png(fields[key].bytes_list.value[0])
             block[key].append(image)
@@ -142,7 +146,7 @@ def decode_png(data: bytes) -> NDArray[np.uint8]:
             if picture.mode not in ("L", "RGB"):
                 raise ValueError(f"a PNG of mode {picture.mode}; expected gray or color of 8 bits")
             pixels = np.asarray(picture)
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"no whole PNG ({error})") from error
     return pixels.reshape(pixels.shape[0], pixels.shape[1], -1)
 

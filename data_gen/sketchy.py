@@ -19,6 +19,7 @@ from common.errors import UserError, near_matches, run_command
 from data_gen import Summary
 from data_gen.command import Option, prepare
 from data_gen.features import FeatureDataset, Features, plan_of_features
+from data_gen.npz import read_npy
 from data_gen.published import find_files, looks_like_a_page
 
 SOURCES = ("auto", "published", "custom", "synthetic")
@@ -212,7 +213,9 @@ def _features(folder: Path, part: str, domain: str, class_names: list[str]) -> F
     number = {name: place for place, name in enumerate(class_names)}
     labels = np.array([number[_class_of(path)] for path in paths], np.int64)
     order = np.argsort(labels, kind="stable")
-    ordered = np.asarray(vectors, np.float32)[order]
+    with np.errstate(over="ignore"):
+        # What is too large becomes infinite, and is refused with what is so already.
+        ordered = np.asarray(vectors, np.float32)[order]
     if not np.isfinite(ordered).all():
         raise UserError(f"{file} has values that are no finite numbers; get it anew")
     return Features(ordered, labels[order], tuple(paths[row] for row in order.tolist()))
@@ -223,15 +226,12 @@ def _array(file: Path) -> NDArray[Any]:
     if not file.is_file():
         raise UserError(f"{file} is missing; get the VGG features anew from {HOMEPAGE}")
     with open(file, "rb") as handle:
-        if looks_like_a_page(handle.read(64)):
-            raise UserError(f"{file} is a web page, not the file; get it anew from {HOMEPAGE}")
-    try:
-        array = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, SyntaxError) as error:
-        raise UserError(f"{file}: damaged, truncated or no array of numbers or text ({error}); get it anew") from error
-    if not isinstance(array, np.ndarray):
-        raise UserError(f"{file} is an archive of arrays; expected one array")
-    return array
+        head = handle.read(64)
+    if looks_like_a_page(head):
+        raise UserError(f"{file} is a web page, not the file; get it anew from {HOMEPAGE}")
+    if head.startswith(b"PK"):
+        raise UserError(f"{file} is an archive; expected one array")
+    return read_npy(file, f"get it anew from {HOMEPAGE}")
 
 
 def main() -> None:

@@ -249,6 +249,8 @@ def tensorflow_disk_errors(path: Path) -> Iterator[None]:
     except tf.errors.PermissionDeniedError as error:
         raise OSError(errno.EACCES, "permission denied", str(path)) from error
     except tf.errors.OpError as error:
+        if "File too large" in str(error):
+            raise OSError(errno.EFBIG, "file too large", str(path)) from error
         raise OSError(errno.EIO, str(error), str(path)) from error
 
 

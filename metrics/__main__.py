@@ -145,8 +145,13 @@ def _check_options(options: argparse.Namespace) -> None:
         raise UserError(f"--seed is {options.seed}; it must be 0 or more")
     if options.batch < 1:
         raise UserError(f"--batch is {options.batch}; it must be 1 or more")
-    if options.plots is not None and options.plots.exists() and not options.plots.is_dir():
-        raise UserError(f"--plots is {options.plots}, which is a file; give a folder")
+    if options.plots is not None:
+        # Before anything is measured.
+        above = next(path for path in (options.plots, *options.plots.absolute().parents) if path.exists())
+        if above == options.plots and not above.is_dir():
+            raise UserError(f"--plots is {options.plots}, which is a file; give a folder")
+        if not above.is_dir():
+            raise UserError(f"--plots is {options.plots}, but {above} is a file, not a folder; choose another folder")
 
 
 def _of_codes(options: argparse.Namespace, chosen: list[str] | None) -> tuple[dict[str, MetricResult], dict[str, Any]]:
@@ -176,6 +181,8 @@ def _of_encoder(
     from metrics.keras_encoder import load_encoder
 
     dataset = data_gen.load(options.dataset, source=options.source, data_dir=options.data_dir, raw_dir=options.raw_dir)
+    if not hasattr(dataset, "image_shape"):
+        raise UserError(f"{dataset.name} has vectors and no images, which --encoder takes; choose another --dataset")
     ids = registry.possible_on(dataset, options.preset) if chosen is None else chosen
     encode = load_encoder(options.encoder, dataset.image_shape, options.encoder_output)
     results = registry.evaluate(

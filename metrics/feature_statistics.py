@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from common.damage import NPZ_DAMAGE
 from common.errors import disk_error
 from common.files import atomic_file
 from common.output import say
@@ -211,7 +210,7 @@ def _read(path: Path, key: str) -> FeatureStatistics | None:
             statistics = FeatureStatistics(int(file["count"]), mean, scatter)
             if str(file["key"]) == key and str(file["checksum"]) == _checksum(key, statistics):
                 return statistics
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, TypeError, AttributeError, MemoryError, *NPZ_DAMAGE):
         pass
     say(f"note: {path} is damaged; its statistics are computed again")
     return None

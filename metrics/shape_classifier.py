@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.arguments import CommandParser
+from common.damage import NPZ_DAMAGE
 from common.errors import UserError, run_command
 from common.files import atomic_file, sha256_of
 from common.output import answer, say
@@ -233,7 +233,7 @@ def _load(model: keras.Model, path: Path) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
             about = json.loads(str(arrays.pop("about")))
-    except (zipfile.BadZipFile, EOFError, ValueError, KeyError, AttributeError) as error:
+    except (AttributeError, *NPZ_DAMAGE) as error:
         raise UserError(f"{path} holds no weights of the shape classifier ({error}); train it again") from None
     variables = {_name_of(variable): variable for variable in model.variables}
     for name, variable in variables.items():

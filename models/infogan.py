@@ -41,8 +41,8 @@ class InfoGANOptions(ModelOptions):
     """The options of InfoGAN. The defaults are the community's MNIST experiment with its known slips mended.
 
     Args:
-        network: tables of layers: `mnist_community`, `mnist_official` (28 x 28), `svhn`, `celeba`, `faces` (32 x 32) or
-            `chairs` (64 x 64). None: that of the variant for MNIST.
+        network: tables of layers: `mnist_community`, `mnist_small`, `mnist_official` (28 x 28), `svhn`, `celeba`,
+            `faces` (32 x 32) or `chairs` (64 x 64). None: that of the variant for MNIST.
         noise_size: columns of the incompressible noise z.
         categorical_codes: categories of each categorical code, which are called c1, c2, ... in this order.
         continuous_codes: number of continuous codes, uniform in [-1, 1], whose names go on from there.

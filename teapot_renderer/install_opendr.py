@@ -7,7 +7,6 @@ with libOSMesa; where the system has none, a private copy is fetched (`teapot_re
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import importlib.metadata
@@ -24,6 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.arguments import CommandParser
 from common.errors import UserError, disk_error, run_command
 from common.locks import locked
 from common.output import answer, say
@@ -55,9 +55,7 @@ _PROBE = "#include <limits.h>\n#include <stdio.h>\n#include <Python.h>\nint prob
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; see `--help`. Returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog=INSTALL, description="Builds OpenDR, the reference renderer, into this Python's environment."
-    )
+    parser = CommandParser(INSTALL, "Builds OpenDR, the reference renderer, into this Python's environment.")
     parser.add_argument("--private", action="store_true", help="take a private libOSMesa even if the system has one")
     parser.add_argument(
         "--optional", action="store_true", help="where it cannot be done, say so in one line and end well (exit code 0)"

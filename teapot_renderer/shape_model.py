@@ -47,8 +47,9 @@ def read_teapot_model(path: str | os.PathLike[str]) -> Mesh:
     landmarks = mean.astype(np.float64).reshape(-1, 3)
     vertices = np.zeros((len(transform), 3))
     # One landmark after the other: products of the linear algebra libraries differ by machine in their last bits.
-    for weights, landmark in zip(transform.astype(np.float64).T, landmarks, strict=True):
-        vertices += weights[:, None] * landmark
+    with np.errstate(over="ignore", invalid="ignore"):
+        for weights, landmark in zip(transform.astype(np.float64).T, landmarks, strict=True):
+            vertices += weights[:, None] * landmark
     try:
         turned = quarter_turned(Mesh(vertices, faces.astype(np.int64), NAME))  # type: ignore[arg-type]
     except ValueError as error:

@@ -12,7 +12,7 @@ from benchmarks import results
 from metrics import registry
 from metrics.__main__ import main
 from models.vgan import VGAN, VGANOptions
-from training.checkpoints import Checkpoints
+from training.checkpoints import Checkpoints, restore_weights
 from training.selection_report import lower_is_better as direction_of_selections
 from training.summary import published_score
 from training.sweep_summary import table_of
@@ -71,7 +71,7 @@ def test_the_best_checkpoint_survives_a_restart(tmp_path: Path, lower: bool, kep
             saved.append(step)
         checkpoints.save()
     assert saved == kept
-    assert Checkpoints(tmp_path, model, keep=1, lower_is_better=lower).restore_named("best") == kept[-1]
+    assert restore_weights(tmp_path, model, "best") == kept[-1]
 
 
 def test_a_checkpoint_of_before_there_were_directions(tmp_path: Path) -> None:

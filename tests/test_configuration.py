@@ -13,11 +13,11 @@ import pytest
 
 import training.configuration as configuration_module
 from common.errors import UserError
+from common.typing_checks import checked
 from models.ibgan import IBGANOptions
 from models.optimizers import RMSpropOptions, SGDOptions
 from training.configuration import RESUMABLE_CHANGES, differences, flatten, load, resolved
 from training.options import Configuration, ExperimentOptions, TraversalOptions
-from training.typing_checks import checked
 
 INCLUDE = "include 'gin/ibgan.gin'\n"
 MINIMAL = "experiment.name = 'minimal'\nexperiment.model = @ibgan()\nexperiment.total_steps = 5\n"
@@ -80,7 +80,7 @@ def refusal(files: list[Any], bindings: tuple[str, ...] = ()) -> str:
         ("evaluation.preset = 'slow'", ["evaluation.preset is 'slow'", "'fast'", "'paper'"]),
         ("traversal.low = -1.0", ["traversal.low and high: give both"]),
         ("traversal.steps = 1", ["traversal.steps is 1; allowed: 2 to 1000"]),
-        ("generation.images = 0", ["generation.images is 0; allowed: 1 or more"]),
+        ("generation.images = 0", ["generation.images is 0; allowed: 1 to 1000000"]),
         ("benchmark.turns = 0", ["benchmark.turns is 0; allowed: 1 or more"]),
         ("data.limit = 0", ["data.limit is 0; allowed: 1 or more"]),
         (

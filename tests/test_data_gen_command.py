@@ -61,7 +61,7 @@ def test_bad_input_is_one_line_and_code_2(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--limt", "3"], "unrecognized arguments: --limt 3; did you mean '--limit'"),
-        (["--limit", "many"], "--limit: invalid int value: 'many'"),
+        (["--limit", "many"], "--limit: 'many' is no whole number"),
         (["--limit", "-3"], "limit is -3"),
         (["--limit"], "expected one argument"),
         (["--limit", "5", "--shards", "6"], "6 shards for 5 images; give a number from 1 to 5"),

@@ -147,7 +147,7 @@ def test_too_many_unusable_files_stop_early_and_leave_nothing(tmp_path: Path) ->
     path = write_folder(tmp_path / "set", [*files(bad=bad), *(("z/" + n, d) for n, d in files())])
     with pytest.raises(UserError, match=r"of 80 images cannot be used \(of the first 32\)"):
         loaded(path, tmp_path)
-    assert [each.name for each in (tmp_path / "data" / "set").iterdir()] == []
+    assert not (tmp_path / "data").exists()
     with pytest.raises(UserError, match="40 of 40 images cannot be used"):
         loaded(write_folder(tmp_path / "bad", files(bad=bad)), tmp_path, tolerance=1.0)
 
@@ -234,7 +234,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch:
         patch.setattr(np.lib.format, "write_array_header_1_0", full)
         with pytest.raises(UserError, match="the disk is full"):
             loaded(path, tmp_path)
-    assert list((tmp_path / "data" / "set").iterdir()) == []
+    assert not (tmp_path / "data").exists()
     assert loaded(path, tmp_path).num_examples == 40
 
 

@@ -111,9 +111,9 @@ def test_batches_have_every_class_alike(tmp_path: Path) -> None:
         ("test_image_paths.npy", np.array(["a"] * 6), "'a' is no path with a class in it"),
         ("test_image_paths.npy", np.zeros(6), "expected a list of paths"),
         ("test_image_paths.npy", np.array(["x/dog/1.png"] * 6), "test: elk have either sketches or photos only"),
-        ("test_image_paths.npy", np.array(["x/dog/1.png"] * 6, object), "no array of numbers or text"),
+        ("test_image_paths.npy", np.array(["x/dog/1.png"] * 6, object), "pickled objects where numbers"),
         ("test_image_paths.npy", b"<html></html>", "is a web page"),
-        ("test_image_paths.npy", b"\x93NUMPY\1\0", "damaged, truncated"),
+        ("test_image_paths.npy", b"\x93NUMPY\1\0", "damaged or truncated"),
         ("test_image_paths.npy", None, "is missing"),
     ],
 )
@@ -132,7 +132,7 @@ def test_files_that_do_not_fit_are_refused(file: str, content: Any, message: str
 def test_truncated_arrays_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path) / "train_image_features.npy"
     path.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(UserError, match=r"train_image_features.npy: damaged, truncated"):
+    with pytest.raises(UserError, match=r"train_image_features.npy: damaged or truncated"):
         load(tmp_path)
 
 

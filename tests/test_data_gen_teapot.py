@@ -316,7 +316,7 @@ def test_a_row_of_the_preview_moves_one_latent() -> None:
         (["--shards", "0", "--limit", "5"], "0 shards for 5 images; give a number from 1 to 5"),
         (["--shards", "6", "--limit", "5"], "6 shards for 5 images"),
         (["--limit", "0"], "limit is 0; give a number at least 1"),
-        (["--limit", "few"], "--limit: invalid int value: 'few'"),
+        (["--limit", "few"], "--limit: 'few' is no whole number"),
         (["--image_size", "0"], "image_size is 0; give a number from 1 to 1024"),
         (["--image_size", "1024", "--samples", "25"], "makes 5120 samples in a row; at most 4096"),
         (["--num_train", "0"], "num_train is 0"),

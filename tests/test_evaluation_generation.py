@@ -255,7 +255,7 @@ def test_the_report_sets_the_papers_number_beside_it(networks: dict[str, str]) -
     published = "experiment.paper_scores = {'fid': (18.1,)}"
     experiment = vgan(networks["features"], published, "evaluation.metrics = ('fid',)")
     scores = Evaluator(experiment).scores("fast")
-    page = summary._score_table(experiment, scores).html()
+    page = summary.score_rows(experiment, scores).html()
     assert "18.10" in page
     assert f"By {next(iter(scores)).removeprefix('fid_')}; numbers of other networks cannot be compared." in page
     assert "Lower is better." in page

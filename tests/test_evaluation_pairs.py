@@ -184,7 +184,7 @@ def test_classes_of_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     fast = Evaluator(experiment).scores("fast")["map_all"]
     assert (fast["queries"], fast["gallery"]) == (30, len(gallery))
     assert len(fast["per_class"]) > 2
-    page = summary._score_table(experiment, scores).html()
+    page = summary.score_rows(experiment, scores).html()
     assert "0.573" in page
     assert "0.659" in page
 

@@ -117,6 +117,14 @@ _COLOR_Q = linear(4 * 4 * 256, 128) + 2 * 128
     [
         ("mnist_community", 1, 74, 6_645_185, 6_558_144, 131_456),
         (
+            "mnist_small",
+            1,
+            74,
+            74 * 256 + 2 * 256 + 256 * 3136 + 2 * 3136 + convolution(64, 32) + 2 * 32 + convolution(32, 1),
+            convolution(1, 32) + convolution(32, 64) + 2 * 64 + linear(3136, 256) + 2 * 256,
+            linear(256, 128) + 2 * 128,
+        ),
+        (
             "mnist_official",
             1,
             74,

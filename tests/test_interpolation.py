@@ -299,6 +299,6 @@ def test_the_mode_writes_films_of_a_run(
     # Another path takes the folder's place as a whole, and a walk that cannot be leaves it as it was.
     shorter = dataclasses.replace(SPHERICAL, gif_frames_per_second=0)
     configuration = dataclasses.replace(experiment.configuration, interpolation=shorter)
-    other = Experiment(configuration, experiment.runtime, experiment.dataset, experiment.model)
+    other = Experiment(configuration, experiment.runtime, experiment.model, experiment.dataset)
     assert modes.interpolate(other, run) == 0
     assert {path.suffix for path in (folder / "interpolation").iterdir()} == {".mp4", ".png"}

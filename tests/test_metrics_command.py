@@ -331,7 +331,7 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path, write: Callable[[Path]
         (["--codes", "x.npz", "--metrics", "factor_va"], "did you mean 'factor_vae"),
         (["--codes", "x.npz", "--preset", "slow"], "invalid choice: 'slow'"),
         (["--codes", "x.npz", "--seed", "-1"], "--seed is -1"),
-        (["--codes", "x.npz", "--seed", "a"], "invalid int value"),
+        (["--codes", "x.npz", "--seed", "a"], "'a' is no whole number"),
         (["--code", "x.npz"], "did you mean '--codes'"),
         (["--encoder", "x.keras"], "--encoder and --dataset belong together"),
         (["--codes", "x.npz", "--dataset", "dsprites"], "--encoder and --dataset belong together"),

@@ -110,7 +110,7 @@ def test_generate_writes_images_and_their_latents(
 ) -> None:
     experiment, folder = restored
     options = load([], [*_bindings(folder), "generation.images = 10", "generation.batch = 4"])[0]
-    experiment = Experiment(options, experiment.runtime, experiment.dataset, experiment.model)
+    experiment = Experiment(options, experiment.runtime, experiment.model, experiment.dataset)
     assert modes.generate(experiment, folder) == 0
     assert answer(capsys)["images"] == 10
     target = folder.path / "generated"
@@ -172,7 +172,7 @@ def test_an_older_checkpoint_is_taken_if_the_newest_is_damaged(
         assert int(experiment.model.step.numpy()) == expected
         assert f"ckpt-{step} is damaged" in capsys.readouterr().err
     (folder / "checkpoints" / "last" / "ckpt-60.index").unlink()
-    with pytest.raises(UserError, match="no last checkpoint"):
+    with pytest.raises(UserError, match="no whole last checkpoint"):
         restore(folder)
 
 

@@ -14,7 +14,7 @@ import tiny_runs
 from common.errors import UserError
 from common.files import write_text
 from training import modes
-from training.checkpoints import Checkpoints
+from training.checkpoints import restore_weights
 from training.configuration import load
 from training.experiment import build
 from training.run_folder import RunFolder
@@ -118,5 +118,4 @@ def test_run_killed_behind_the_snapshot_ends_as_if_it_had_not_been(
 def test_run_that_ends_before_has_no_snapshot(tmp_path: Path) -> None:
     configuration, _ = load([FILE], [*BINDINGS, "experiment.total_steps = 5"])
     experiment = build(configuration)
-    checkpoints = Checkpoints(RunFolder(tmp_path).checkpoints, experiment.model, keep=1)
-    assert checkpoints.restore_named("infogan_modified") is None
+    assert restore_weights(RunFolder(tmp_path).checkpoints, experiment.model, "infogan_modified") is None

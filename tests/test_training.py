@@ -142,15 +142,36 @@ def test_a_run_that_is_extended_killed_damaged_and_terminated_ends_like_one_that
     assert kept[1:] == ["ckpt-70", "ckpt-80"]
 
 
+def leave_what_kills_leave(folder: Path) -> None:
+    """Puts into a run folder what kills in the middle of writes leave in it."""
+    last, best = folder / "checkpoints" / "last", folder / "checkpoints" / "best"
+    (folder / ".options.json.0.partial").write_text("{")
+    (last / "ckpt-70_temp").mkdir()
+    (last / "ckpt-70_temp" / "part-00000-of-00001.data-00000-of-00001.tempstate1234").touch()
+    (last / "ckpt-70.index.tempstate5678").touch()
+    (best / "checkpoint.tmp0123456789abcdef").touch()
+    # Killed before the checkpoint that is one too many was removed, or between its two files.
+    for number in (40, 50):
+        (last / f"ckpt-{number}.data-00000-of-00001").touch()
+    (last / "ckpt-50.index").touch()
+    state = tf.train.get_checkpoint_state(str(last))
+    state.all_model_checkpoint_paths[:0] = ["ckpt-40", "ckpt-50"]
+    state.all_model_checkpoint_timestamps[:0] = [state.all_model_checkpoint_timestamps[0] - 1e-4] * 2
+    (last / "checkpoint").write_text(str(state))
+
+
 def test_a_finished_run_only_repeats_its_result(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tiny_runs.copy_of(finished, tmp_path / "run")
+    leave_what_kills_leave(folder)
     assert train(*configuration_of(), ["gin/ibgan.gin"], folder) == 0
     result = tiny_runs.last_json(capsys.readouterr().out)
     assert result["fingerprint"] == json.loads((finished / "result.json").read_text())["fingerprint"]
     assert (folder / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
-    assert names_in(folder / "checkpoints" / "last") == names_in(finished / "checkpoints" / "last")
+    for name in ("checkpoints/last", "checkpoints/best"):
+        assert names_in(folder / name) == names_in(finished / name)
+    assert ".options.json.0.partial" not in names_in(folder)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,15 @@ class Checkpoints:
         self._best_score = tf.Variable(self._worst, dtype=tf.float64)
         self._checkpoint = tf.train.Checkpoint(model=model, best_score=self._best_score, **optimizers, **(state or {}))
         self._model, self._folder = model, folder
+        self._keep = keep
         self._saved_step: int | None = None
+        _refuse_damaged_list(folder / "last")
         self._last = tf.train.CheckpointManager(self._checkpoint, str(folder / "last"), max_to_keep=keep)
         self._best = self._single("best")
         self._snapshots = {name: self._single(name) for name in model.snapshots}
 
     def _single(self, name: str) -> tf.train.CheckpointManager:
+        _refuse_damaged_list(self._folder / name)
         return tf.train.CheckpointManager(self._checkpoint, str(self._folder / name), max_to_keep=1)
 
     @property
@@ -83,25 +87,24 @@ class Checkpoints:
         self._saved_step = self._restore_newest(self._last)
         return self._saved_step
 
+    def tidy(self) -> None:
+        """Removes what killed processes have left: half-written files, and checkpoints that should be gone already.
+
+        Only for the process that trains: the half-written files of a living one look the same.
+        """
+        for manager, keep in ((self._last, self._keep), (self._best, 1), *((s, 1) for s in self._snapshots.values())):
+            folder = Path(manager.directory)
+            for pattern in ("*_temp", "*.tempstate*", "checkpoint.tmp*"):
+                for path in folder.glob(pattern):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            for name in (Path(prefix).name for prefix in manager.checkpoints[:-keep]):
+                # What was restored because all later ones are damaged stays until the next one is saved.
+                for path in folder.glob(f"{name}.*") if name != f"ckpt-{self._saved_step}" else ():
+                    path.unlink()
+
     def save_snapshot(self, name: str) -> None:
         """Saves the present state as one of the model's `snapshots`."""
         self._snapshots[name].save(checkpoint_number=self.step)
-
-    def restore_named(self, name: str) -> int | None:
-        """Restores a checkpoint by name; see `restore`.
-
-        Args:
-            name: `last`, `best`, or one of the model's `snapshots`.
-
-        Raises:
-            UserError: an unknown name, or a checkpoint of another model.
-        """
-        if name == "last":
-            return self.restore()
-        named = {"best": self._best, **self._snapshots}
-        if name not in named:
-            raise UserError(f"checkpoint is {name!r}{near_matches(name, ['last', *named])}")
-        return self._restore_newest(named[name])
 
     def _restore_newest(self, manager: tf.train.CheckpointManager) -> int | None:
         step = _restore_newest(self._checkpoint, manager.checkpoints)
@@ -111,20 +114,36 @@ class Checkpoints:
         return step
 
 
-def restore_weights(folder: Path, model: DisentanglementModel) -> int | None:
-    """Restores the newest whole checkpoint of a run into a model that has no optimizers; writes nothing.
+def _refuse_damaged_list(folder: Path) -> None:
+    """TensorFlow keeps a list of the checkpoints of a folder; what it cannot read it takes for none, or fails."""
+    path = folder / "checkpoint"
+    try:
+        damaged = path.is_file() and "model_checkpoint_path:" not in path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        damaged = True
+    if damaged:
+        raise UserError(f"{path} is damaged; copy it again, or remove the run folder and train again")
+
+
+def restore_weights(folder: Path, model: DisentanglementModel, name: str = "last") -> int | None:
+    """Restores a model from the newest whole checkpoint of a name, its optimizers left alone; writes nothing.
 
     Args:
         folder: of the run's checkpoints.
         model: with the options of that run.
+        name: `last`, `best`, or one of the model's `snapshots`.
 
     Returns:
         its step, or None if there is none.
 
     Raises:
-        UserError: a whole checkpoint of another model.
+        UserError: an unknown name, or a whole checkpoint of another model.
     """
-    state = tf.train.get_checkpoint_state(str(folder / "last"))
+    known = ["last", "best", *model.snapshots]
+    if name not in known:
+        raise UserError(f"checkpoint is {name!r}{near_matches(name, known)}")
+    _refuse_damaged_list(folder / name)
+    state = tf.train.get_checkpoint_state(str(folder / name))
     paths = [] if state is None else list(state.all_model_checkpoint_paths)
     return _restore_newest(tf.train.Checkpoint(model=model), paths)
 

@@ -5,6 +5,7 @@ Every configurable is the constructor of one dataclass, so that names and defaul
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -12,13 +13,14 @@ import inspect
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import gin
 from common.errors import UserError, near_matches
+from common.typing_checks import checked
 from models import MODELS
 from models.optimizers import OPTIMIZERS
 from training.options import (
@@ -27,11 +29,11 @@ from training.options import (
     DataOptions,
     EvaluationOptions,
     ExperimentOptions,
+    ExportOptions,
     GenerationOptions,
     InterpolationOptions,
     TraversalOptions,
 )
-from training.typing_checks import checked
 
 _ROOT = Path(__file__).resolve().parent.parent
 _SECTIONS: dict[str, type] = {
@@ -41,9 +43,11 @@ _SECTIONS: dict[str, type] = {
     "traversal": TraversalOptions,
     "generation": GenerationOptions,
     "interpolation": InterpolationOptions,
+    "export": ExportOptions,
     "benchmark": BenchmarkOptions,
 }
 _MODULE = "spout"
+_VALUES = "values are numbers, 'texts', True, False, None, (1, 2), {'key': 1}, @name() and %macro"
 RESUMABLE_CHANGES = frozenset({"experiment.total_steps", "experiment.keep_checkpoints"})
 """Options that a run may change when it goes on: they do not touch what has been computed so far."""
 
@@ -113,7 +117,8 @@ def load(files: Sequence[str | Path] = (), bindings: Sequence[str] = ()) -> tupl
     configurables = {name: gin.get_configurable(f"{_MODULE}.{name}") for name in _SECTIONS}
     sections = {name: _call(construct, files, bindings) for name, construct in configurables.items()}
     _refuse_unused(files, bindings)
-    text = gin.config_str(max_line_length=10_000)
+    # gin underlines a heading as far as the longest line may go.
+    text = re.sub(r"^# =+$", "# " + 78 * "=", gin.config_str(max_line_length=10_000), flags=re.MULTILINE)
     return Configuration(**sections), text
 
 
@@ -170,16 +175,44 @@ def _parsing(parse: Callable[[], Any], where: str) -> None:
     try:
         # gin logs a missing include as well as raising an error.
         logging.disable(logging.ERROR)
-        parse()
+        with _without_imports():
+            parse()
+    except RecursionError:
+        raise UserError(
+            f"{where}: a file includes itself, or a value has brackets within brackets too deeply; write it flat"
+        ) from None
+    except UnicodeDecodeError:
+        raise UserError(f"{where}: this is no text; give a gin file, such as those in the folder gin/") from None
     except Exception as error:
         raise UserError(f"{where}: {_explain(str(error))}") from None
     finally:
         logging.disable(logging.NOTSET)
 
 
+@contextlib.contextmanager
+def _without_imports() -> Iterator[None]:
+    """Within this context an `import` in a gin file is refused: it would run whatever module of this name is found."""
+    kept = gin.config.ParseContext.process_import
+
+    def refuse(context: Any, statement: Any) -> None:
+        raise UserError(f"line {statement.location.line_num}: 'import' is not allowed in gin files; remove the line")
+
+    gin.config.ParseContext.process_import = refuse
+    try:
+        yield
+    finally:
+        gin.config.ParseContext.process_import = kept
+
+
 def _explain(message: str) -> str:
     """gin's message in one line, with near matches for a name that it does not know."""
     line = " ".join(message.split())
+    if found := re.search(r"Failed to parse token '(.+?)' \((.+?)\)$", line):
+        return f"{found.group(1)!r} is no value ({found.group(2)}); {_VALUES}"
+    if re.search(
+        r"Expected newline|Unable to parse value|Unexpected token|Couldn't parse statement|EOF in multi", line
+    ):
+        return f"{line}; a binding is name.option = value, and {_VALUES}"
     classes = _option_classes()
     if found := re.search(r"Configurable '([\w./]+)' doesn't have a parameter named '(\w+)'", line):
         selector, parameter = found.group(1).split(".")[-1], found.group(2)

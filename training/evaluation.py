@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -135,9 +136,11 @@ class Evaluator:
             **self._images.identity(preset),
         }
         if path.is_file():
-            kept = read_json(path)
-            if {key: kept.get(key) for key in identity} == identity:
-                return kept["scores"]
+            # A damaged one is measured anew.
+            with contextlib.suppress(UserError):
+                kept = read_json(path)
+                if {key: kept.get(key) for key in identity} == identity and isinstance(kept.get("scores"), dict):
+                    return kept["scores"]
         scores = self.scores(preset, progress, folder / _STATISTICS)
         write_text(path, json.dumps({**identity, "preset": preset, "scores": scores}, indent=2) + "\n")
         return scores

@@ -25,21 +25,32 @@ _PAIRED = ("mnist_cdcb", "cars", "facades", "maps", "afhq", "sketchy")
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """Everything that a mode works with.
+class Trained:
+    """What a mode works with that uses a trained model and no data.
 
     Args:
         configuration: what the user asked for.
         runtime: what the machine gives.
-        dataset: the data.
-        model: the model, configured with its optimizers.
-        validation: pairs to choose the best checkpoint by; None: there are none.
+        model: the model.
     """
 
     configuration: Configuration
     runtime: Runtime
-    dataset: Dataset
     model: DisentanglementModel
+
+
+@dataclass(frozen=True)
+class Experiment(Trained):
+    """Everything that a mode works with.
+
+    Args:
+        configuration, runtime: see `Trained`.
+        model: the model, configured with its optimizers.
+        dataset: the data.
+        validation: pairs to choose the best checkpoint by; None: there are none.
+    """
+
+    dataset: Dataset
     validation: PairedDataset | None = None
 
     def loop(self) -> TrainingLoop:
@@ -74,7 +85,7 @@ def build(configuration: Configuration) -> Experiment:
     model = build_model(configuration, runtime, _input_shape(configuration, dataset))
     dataset, validation = with_validation(dataset, data)
     _check_batch(options.global_batch, dataset)
-    return Experiment(configuration, runtime, dataset, model, validation)
+    return Experiment(configuration, runtime, model, dataset, validation)
 
 
 def _check_batch(batch: int, dataset: Dataset) -> None:
@@ -105,8 +116,15 @@ def _input_shape(configuration: Configuration, dataset: Dataset) -> tuple[int, .
     return dataset.x_shape  # type: ignore[attr-defined, no-any-return]
 
 
-def build_model(configuration: Configuration, runtime: Runtime, image_shape: tuple[int, ...]) -> DisentanglementModel:
+def build_model(
+    configuration: Configuration, runtime: Runtime, image_shape: tuple[int, ...], optimizers: bool = True
+) -> DisentanglementModel:
     """Builds the configured model for images of this shape, with its optimizers, under the strategy's scope.
+
+    Args:
+        configuration, runtime: see `Trained`.
+        image_shape: of an image.
+        optimizers: False: without them, for a model that is used and not trained.
 
     Raises:
         UserError: options or image shapes that the model refuses.
@@ -115,7 +133,8 @@ def build_model(configuration: Configuration, runtime: Runtime, image_shape: tup
     with runtime.strategy.scope():
         try:
             model = options.model.build(image_shape, options.seed)
-            model.configure(options.optimizers, jit_compile=False)
+            if optimizers:
+                model.configure(options.optimizers, jit_compile=False)
         except ValueError as error:
             raise UserError(str(error)) from None
     return model
@@ -124,6 +143,7 @@ def build_model(configuration: Configuration, runtime: Runtime, image_shape: tup
 def image_shape_of(configuration: Configuration) -> tuple[int, ...]:
     """The shape that the model is built for, without preparing the configured data: that of their miniature."""
     data = configuration.data
+    data_gen.check_source(data.name, data.source)
     return _input_shape(configuration, data_gen.load(data.name, source="synthetic", **data.options))
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import cast
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from common.errors import UserError
-from common.files import atomic_file, atomic_folder
+from common.files import atomic_folder
 from common.output import answer, say
 from common.progress import encoding_line, progress
 from models.base import DisentanglementModel
@@ -19,18 +16,24 @@ from models.noise import Noise
 from models.pairs import PairModel
 from training import pictures
 from training.benchmark import measure
-from training.checkpoints import Checkpoints
+from training.checkpoints import restore_weights
 from training.configuration import load, resolved
 from training.evaluation import Evaluator
-from training.experiment import Experiment, build, build_model, image_shape_of
+from training.experiment import Experiment, Trained, build, build_model, image_shape_of
+from training.export import export_model
 from training.interpolation import write_films
 from training.options import Configuration
 from training.pair_export import export_pairs
+from training.publish import publish as publish
+from training.published import restore_published
 from training.run_folder import RunFolder
 from training.runtime import prepare
 from training.translate import translate_images
 from training.translate_flags import TranslateFlags
 from training.traversal import Painter, write_traversals
+
+WITHOUT_DATA = ("traverse", "generate", "interpolate", "export")
+"""Modes of a trained model that read nothing of its data."""
 
 
 def describe(configuration: Configuration) -> int:
@@ -54,14 +57,36 @@ def restored(configuration: Configuration, run_dir: str | Path, checkpoint: str)
     """
     folder = RunFolder(run_dir)
     folder.require()
+    # First without the data, which may have to be prepared.
+    folder.refuse_another_model(configuration, data_source="")
     experiment = build(configuration)
     folder.refuse_another_model(configuration, experiment.dataset.source)
-    _restore(experiment.model, folder, configuration, checkpoint)
+    _restore(experiment.model, folder, checkpoint)
     return experiment, folder
 
 
-def _restore(model: DisentanglementModel, folder: RunFolder, configuration: Configuration, checkpoint: str) -> None:
-    step = Checkpoints(folder.checkpoints, model, configuration.experiment.keep_checkpoints).restore_named(checkpoint)
+def restored_model(configuration: Configuration, run_dir: str | Path, checkpoint: str) -> tuple[Trained, RunFolder]:
+    """A trained model from its run folder, for what needs no data; arguments and errors as in `restored`."""
+    folder = RunFolder(run_dir)
+    folder.require()
+    folder.refuse_another_model(configuration, data_source="")
+    runtime = prepare(configuration.experiment)
+    model = build_model(configuration, runtime, image_shape_of(configuration), optimizers=False)
+    _restore(model, folder, checkpoint)
+    return Trained(configuration, runtime, model), folder
+
+
+def _restore(model: DisentanglementModel, folder: RunFolder, checkpoint: str) -> None:
+    if folder.is_published:
+        if checkpoint != "last":
+            raise UserError(f"{folder.path} is a published run, which has one state; leave --checkpoint out")
+        say(f"{folder.path}: published weights of step {restore_published(folder.path, model)}")
+        return
+    step = restore_weights(folder.checkpoints, model, checkpoint)
+    if step is None and folder.has_checkpoint:
+        raise UserError(
+            f"{folder.path} has no whole {checkpoint} checkpoint; train it again, or give another --run_dir"
+        )
     if step is None:
         raise UserError(f"{folder.path} has no {checkpoint} checkpoint yet; train it first")
     say(f"{folder.path}: checkpoint of step {step}")
@@ -82,8 +107,8 @@ def translate(configuration: Configuration, run_dir: str | Path, checkpoint: str
     if len(shape) != 3:
         raise UserError(f"{name} is a model of vectors and takes no images; give --run_dir of a run on images")
     folder.refuse_another_model(configuration, data_source="")
-    model = build_model(configuration, prepare(configuration.experiment), shape)
-    _restore(model, folder, configuration, checkpoint)
+    model = build_model(configuration, prepare(configuration.experiment), shape, optimizers=False)
+    _restore(model, folder, checkpoint)
     return translate_images(cast(PairModel, model), folder.path, configuration, flags)
 
 
@@ -103,7 +128,7 @@ def evaluate(experiment: Experiment, folder: RunFolder) -> int:
     return 0
 
 
-def traverse(experiment: Experiment, folder: RunFolder) -> int:
+def traverse(experiment: Trained, folder: RunFolder) -> int:
     """Draws traversal sheets and GIFs of all codes."""
     painter = Painter(experiment.model, experiment.configuration.traversal)
     with atomic_folder(folder.path / "traversals") as target:
@@ -112,7 +137,7 @@ def traverse(experiment: Experiment, folder: RunFolder) -> int:
     return 0
 
 
-def generate(experiment: Experiment, folder: RunFolder) -> int:
+def generate(experiment: Trained, folder: RunFolder) -> int:
     """Makes images from the prior: single PNG files, a sheet, and one array with the latents."""
     options = experiment.configuration.generation
     painter = Painter(experiment.model, experiment.configuration.traversal)
@@ -133,7 +158,7 @@ def generate(experiment: Experiment, folder: RunFolder) -> int:
     return 0
 
 
-def interpolate(experiment: Experiment, folder: RunFolder) -> int:
+def interpolate(experiment: Trained, folder: RunFolder) -> int:
     """Films walks through the latent space, as MP4 and GIF, with the points between which they go as PNG."""
     painter = Painter(experiment.model, experiment.configuration.traversal)
     options = experiment.configuration.interpolation
@@ -156,25 +181,9 @@ def pairs(experiment: Experiment, folder: RunFolder) -> int:
     return export_pairs(experiment, folder)
 
 
-def export(experiment: Experiment, folder: RunFolder) -> int:
-    """Writes the model as `.keras`, its weights, and encoder and generator as SavedModels."""
-    model = experiment.model
-    signatures = {
-        "encoder": (model.encode, [None, *model.image_shape]),
-        "generator": (model.generate, [None, model.latent_space.size]),
-    }
-    with atomic_folder(folder.path / "export") as target:
-        model.save(target / "model.keras")
-        model.save_weights(target / "model.weights.h5")
-        for name, (function, shape) in signatures.items():
-            archive = keras.export.ExportArchive()
-            archive.track(model)
-            archive.add_endpoint("serve", function, input_signature=[tf.TensorSpec(shape, tf.float32)])
-            archive.write_out(str(target / name), verbose=False)
-        with atomic_file(target / "description.json") as path:
-            path.write_text(json.dumps(model.describe(), indent=2) + "\n", encoding="utf-8")
-    answer({"folder": str(folder.path / "export"), "fingerprint": model.fingerprint()})
-    return 0
+def export(experiment: Trained, folder: RunFolder) -> int:
+    """Writes the model for use without the suite: `.keras`, weights, SavedModels, ONNX, as `export.formats` says."""
+    return export_model(experiment, folder)
 
 
 def benchmark(configuration: Configuration) -> int:

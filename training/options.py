@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from common.errors import near_matches
 from models.optimizers import OptimizerOptions
@@ -18,6 +18,7 @@ BatchNormMode = Literal["inference", "batch"]
 SheetNoise = Literal["row", "cell"]
 AugmentationName = Literal["flips", "flips_together", "crops_and_flips"]
 LatentPath = Literal["linear", "spherical"]
+ExportFormat = Literal["keras", "savedmodel", "onnx"]
 
 EXTRACTORS = ("inception", "shape_classifier")
 """Names of networks that generated images can be shown to."""
@@ -235,7 +236,7 @@ class GenerationOptions:
     """What the mode generate makes.
 
     Args:
-        images: how many.
+        images: how many, 1,000,000 at most.
         seed: of the latents.
         batch: images made at once.
     """
@@ -245,7 +246,7 @@ class GenerationOptions:
     batch: int = 64
 
     def __post_init__(self) -> None:
-        check_range("images", self.images, 1)
+        check_range("images", self.images, 1, 1_000_000)
         check_range("batch", self.batch, 1)
         check_range("seed", self.seed, 0, 2**31 - 1)
 
@@ -304,6 +305,25 @@ class InterpolationOptions:
 
 
 @dataclass(frozen=True)
+class ExportOptions:
+    """What the mode export writes.
+
+    Args:
+        formats: `keras`: the model as `.keras`, and its weights; `savedmodel`: encoder and generator, for TensorFlow
+            without the suite; `onnx`: the same, one file for each representation, for anything that runs ONNX (needs
+            the packages of requirements-onnx.txt).
+    """
+
+    formats: tuple[ExportFormat, ...] = ("keras", "savedmodel")
+
+    def __post_init__(self) -> None:
+        if not self.formats:
+            raise ValueError(f"formats is empty; give some of {', '.join(map(repr, get_args(ExportFormat)))}")
+        for name in self.formats:
+            check_choice("formats", name, ExportFormat)
+
+
+@dataclass(frozen=True)
 class BenchmarkOptions:
     """What the mode benchmark times.
 
@@ -330,4 +350,5 @@ class Configuration:
     traversal: TraversalOptions
     generation: GenerationOptions
     interpolation: InterpolationOptions
+    export: ExportOptions
     benchmark: BenchmarkOptions

@@ -132,6 +132,12 @@ class Table:
         table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         return f'<div class="wide" tabindex="0">{table}</div>'
 
+    def markdown(self) -> list[str]:
+        """The table's lines in Markdown, without the caption."""
+        lines = [["-" if cell is None else str(cell) for cell in line] for line in (self.columns, *self.rows)]
+        head, *rows = [f"| {' | '.join(line)} |" for line in lines]
+        return [head, "|" + "---|" * len(self.columns), *rows]
+
 
 @dataclasses.dataclass(frozen=True)
 class Picture:

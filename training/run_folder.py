@@ -11,6 +11,9 @@ from common.files import write_text
 from training.configuration import differences, locate, resolved
 from training.options import Configuration
 
+WEIGHTS = "weights.npz"
+"""The one state of a published run."""
+
 
 class RunFolder:
     """A run folder.
@@ -61,6 +64,11 @@ class RunFolder:
             UserError: the folder holds a run of another configuration, a longer run, or something else.
         """
         options = {**resolved(configuration), "data_source": data_source}
+        if self.is_published:
+            raise UserError(
+                f"{self.path} is a published run, which cannot be trained on; choose another --run_dir "
+                f"(experiment.start_from = {str(self.path)!r} begins from its weights)"
+            )
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file where a folder was expected; choose another --run_dir")
         if self.options_file.is_file():
@@ -84,6 +92,11 @@ class RunFolder:
         for number, file in enumerate(gin_files):
             text = locate(file).read_text(encoding="utf-8")
             write_text(self.subfolder("gin") / f"{number}_{Path(file).name}", text)
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it holds weights to use, and none to train on: what the mode publish makes."""
+        return (self.path / WEIGHTS).is_file()
 
     @property
     def has_checkpoint(self) -> bool:
@@ -132,14 +145,17 @@ class RunFolder:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file of a run.
+    """The content of a JSON file of a run, which is an object in all of them.
 
     Raises:
         UserError: it is not there or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is not there; train the run first") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise UserError(f"{path} is damaged; remove the run folder and train again") from None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is damaged; remove the run folder and train again")
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ import tensorflow as tf
 from common.cores import available_cores
 from common.errors import UserError
 from training.options import ExperimentOptions, OperationThreads
+
+_MOST_CPU_DEVICES = 64
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,25 @@ def _strategy(options: ExperimentOptions, gpus: int) -> tf.distribute.Strategy:
                 "strategy 'multi_worker' needs the environment variable TF_CONFIG with the addresses of all workers "
                 "and this worker's index; see docs/architecture.md"
             )
+        _check_cluster(os.environ["TF_CONFIG"])
         return tf.distribute.MultiWorkerMirroredStrategy()
     return mirrored_strategy(_mirrored_devices(options.devices, gpus))
+
+
+def _check_cluster(text: str) -> None:
+    """Refuses a TF_CONFIG that TensorFlow would fail on."""
+    try:
+        told = json.loads(text)
+        workers, index = told["cluster"]["worker"], told["task"]["index"]
+        right = isinstance(workers, list) and all(isinstance(worker, str) and ":" in worker for worker in workers)
+        right = right and told["task"]["type"] == "worker" and type(index) is int and 0 <= index < len(workers)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        right = False
+    if not right:
+        raise UserError(
+            f"TF_CONFIG is {text[:80]!r}; expected JSON such as {{'cluster': {{'worker': ['host0:12345', "
+            "'host1:12345']}, 'task': {'type': 'worker', 'index': 0}} with double quotes; see docs/architecture.md"
+        )
 
 
 @functools.cache
@@ -130,6 +150,11 @@ def _mirrored_devices(wanted: int | None, gpus: int) -> tuple[str, ...]:
         return tuple(f"GPU:{index}" for index in range(count))
     cpu = tf.config.list_physical_devices("CPU")[0]
     count = wanted or 1
+    if count > _MOST_CPU_DEVICES:
+        raise UserError(
+            f"experiment.devices is {count}, but this machine has no GPU, and at most {_MOST_CPU_DEVICES} logical "
+            "devices are made of a CPU; choose fewer"
+        )
     _try(lambda: tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count))
     found = len(tf.config.list_logical_devices("CPU"))
     if found < count:

@@ -12,6 +12,7 @@ from common.files import write_text
 from training.checkpoints import restore_weights
 from training.configuration import load
 from training.experiment import Experiment, image_shape_of
+from training.published import restore_published
 from training.run_folder import RunFolder, read_json
 
 _RECORD = "start_from.json"
@@ -44,7 +45,10 @@ class Origin:
 def origin_of(folder: RunFolder) -> Origin | None:
     """What a run was started from; None if from nothing."""
     path = folder.path / _RECORD
-    return Origin(**read_json(path)) if path.is_file() else None
+    try:
+        return Origin(**read_json(path)) if path.is_file() else None
+    except TypeError:
+        raise UserError(f"{path} is damaged; remove the run folder and train again") from None
 
 
 def take_over(experiment: Experiment) -> Origin:
@@ -67,7 +71,9 @@ def take_over(experiment: Experiment) -> Origin:
         raise UserError(f"experiment.start_from is {name!r}, a run of {kinds[0]}; this one is of {kinds[1]}")
     try:
         other = options.build(image_shape_of(configuration), configuration.experiment.seed)
-        step = restore_weights(folder.checkpoints, other)
+        step = (
+            restore_published(folder.path, other) if folder.is_published else restore_weights(folder.checkpoints, other)
+        )
         if step is None:
             raise UserError(f"experiment.start_from is {name!r}, which has no checkpoint yet; train it first")
         with experiment.runtime.strategy.scope():

@@ -73,10 +73,17 @@ def _data_notice(source: str) -> report.Notice | None:
 def _score_sections(experiment: Experiment, scores: Scores) -> list[report.Section]:
     if not scores:
         return []
-    return [report.Heading("Scores"), _score_table(experiment, scores)]
+    return [report.Heading("Scores"), score_rows(experiment, scores)]
 
 
-def _score_table(experiment: Experiment, scores: Scores, snapshot: str = "") -> report.Table:
+def score_rows(experiment: Experiment, scores: Scores, snapshot: str = "") -> report.Table:
+    """Scores beside the paper's.
+
+    Args:
+        experiment: what was run.
+        scores: metric id to result.
+        snapshot: which of its states was measured; empty: the run itself.
+    """
     published = experiment.configuration.experiment.paper_scores
     prefix = f"{snapshot}/" if snapshot else ""
     rows: list[report.Score] = []
@@ -135,7 +142,7 @@ def _snapshot_sections(experiment: Experiment, folder: RunFolder) -> list[report
     for name, kept in snapshots_of(folder).items():
         sections.append(report.Heading(f"Snapshot {name}, step {kept['step']:,}"))
         if kept["scores"]:
-            sections.append(_score_table(experiment, kept["scores"], name))
+            sections.append(score_rows(experiment, kept["scores"], name))
         for overview in sorted((folder.path / "snapshots" / name).glob("*_all.png")):
             base = overview.name.removesuffix("_all.png")
             sections.append(report.Picture(overview, f"Each code moved alone, the others kept ({base})"))

@@ -31,7 +31,7 @@ from training.sweep_plan import (
 )
 from training.sweep_states import state_of
 from training.sweep_summary import print_summary, write_summary
-from training.sweep_workers import run_members
+from training.sweep_workers import check_parallel, run_members
 from training.train import train
 
 
@@ -82,6 +82,10 @@ def run_sweep(flags: SweepFlags) -> int:
     if flags.summarize and kept is None:
         raise UserError(f"{folder} holds no sweep yet; start it, or give the folder in which sweep.json is")
     _refuse_other_runs(plan, folder)
+    if flags.index is not None and not 0 <= flags.index < len(plan.members):
+        raise UserError(f"--sweep_index is {flags.index}; this sweep has the members 0 to {len(plan.members) - 1}")
+    if flags.parallel is not None:
+        check_parallel(flags.parallel)
     if flags.dry_run:
         return _list_members(plan, folder)
     _keep(plan, kept, folder)
@@ -200,9 +204,7 @@ def _list_members(plan: Plan, folder: Path) -> int:
 
 
 def _run_one(plan: Plan, folder: Path, flags: SweepFlags) -> int:
-    index = flags.index
-    if index is None or not 0 <= index < len(plan.members):
-        raise UserError(f"--sweep_index is {index}; this sweep has the members 0 to {len(plan.members) - 1}")
+    index = flags.index or 0
     member = plan.members[index]
     say(f"member {index} of {len(plan.members)}: {member.label}")
     configuration, text = load(flags.gin_files, [*flags.gin_params, *member.gin_bindings])

@@ -166,9 +166,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
     columns, rows = table_of(summary)
     lines = [f"# Sweep of {summary['experiment']}", ""]
     lines += [f"{summary['finished']} of {summary['members']} members are finished. {_meaning(summary)}", ""]
-    lines.append("| " + " | ".join(columns) + " |")
-    lines.append("|" + "---|" * len(columns))
-    lines += ["| " + " | ".join("-" if cell is None else str(cell) for cell in row) + " |" for row in rows]
+    lines += report.Table(columns, rows).markdown()
     if notices := [text for text, _ in _notices(summary)]:
         lines += ["", *(f"* {text}" for text in notices)]
     if summary["missing"]:

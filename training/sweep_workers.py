@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from common.cores import available_cores
 from common.errors import EXIT_USER_ERROR, UserError
 from common.locks import locked
 from common.output import say
@@ -75,6 +76,13 @@ def visible_gpus() -> list[str]:
     return [line.strip() for line in found.splitlines() if line.strip().isdigit()]
 
 
+def check_parallel(count: int, cores: int | None = None) -> None:
+    """Refuses more workers than there are cores, or none; `cores` are those of this machine by default."""
+    most = available_cores() if cores is None else cores
+    if not 1 <= count <= most:
+        raise UserError(f"--parallel is {count}; this machine has cores for 1 to {most}")
+
+
 def shares_of(parallel: int | None, gpus: Sequence[str], cores: Sequence[int]) -> list[Share]:
     """Divides a machine among workers.
 
@@ -87,8 +95,7 @@ def shares_of(parallel: int | None, gpus: Sequence[str], cores: Sequence[int]) -
         UserError: more workers than cores.
     """
     count = parallel if parallel is not None else min(max(1, len(gpus)), len(cores))
-    if not 1 <= count <= len(cores):
-        raise UserError(f"--parallel is {count}; this machine has cores for 1 to {len(cores)}")
+    check_parallel(count, len(cores))
     if count == 1:
         return [Share()]
     return [

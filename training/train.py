@@ -36,8 +36,6 @@ from training.start_from import Origin, take_over
 from training.summary import snapshot_values, write_summary
 from training.traversal import Painter, write_traversals
 
-_SAMPLES = 100
-
 
 class Stop:
     """Notes SIGINT and SIGTERM, for the loop to end cleanly after the chunk; a second one ends at once."""
@@ -133,6 +131,7 @@ class _Session:
             lower_is_better(self.options.best_metric or ""),
         )
         restored = self.checkpoints.restore()
+        self.checkpoints.tidy()
         if restored is None and self.options.start_from is not None:
             origin = origin or take_over(experiment)
             origin.write(folder)
@@ -227,9 +226,7 @@ class _Session:
     def _paint(self, step: int) -> None:
         sheets = self._pair_sheets()
         if self.painter.draws:
-            sheets["samples"] = self.painter.samples(_SAMPLES)
-            sheets |= {name: self.painter.overview(name) for name in self.painter.bases()}
-            sheets |= self.painter.code_sheets()
+            sheets |= self.painter.sheets()
         for name, sheet in sheets.items():
             pictures.save_png(sheet, self.folder.subfolder("training_pictures") / f"{name}_{step:09d}.png")
             self.records.picture(step, f"pictures/{name}", sheet)
@@ -266,7 +263,7 @@ class _Session:
         values = score_values(scores)
         self.records.write(step, {f"score_{name}/{metric}": v for metric, v in recorded_values(scores).items()})
         folder = self.folder.subfolder(f"snapshots/{name}")
-        pictures.save_png(self.painter.samples(_SAMPLES), folder / "samples.png")
+        pictures.save_png(self.painter.samples(), folder / "samples.png")
         for base in self.painter.bases():
             pictures.save_png(self.painter.overview(base), folder / f"{base}_all.png")
         summary = {"step": step, "fingerprint": self.experiment.model.fingerprint(), "scores": scores}
@@ -289,7 +286,7 @@ class _Session:
             painter, configuration = self.pair_painter, self.experiment.configuration
             write_pairs(painter.model, painter.dataset, configuration, self.folder, AT_THE_END)
         if self.painter.draws:
-            pictures.save_png(self.painter.samples(_SAMPLES), folder / "samples.png")
+            pictures.save_png(self.painter.samples(), folder / "samples.png")
             write_traversals(self.painter, folder)
         fingerprint = self.experiment.model.fingerprint()
         result = {
@@ -311,8 +308,12 @@ class _Session:
         path = self.folder.path / "result.json"
         if not path.is_file() or not self.folder.report.is_file():
             return None
-        kept = read_json(path)
-        return kept if kept["fingerprint"] == self.experiment.model.fingerprint() else None
+        try:
+            kept = read_json(path)
+        except UserError:
+            # It is made again of what it was made of.
+            return None
+        return kept if kept.get("fingerprint") == self.experiment.model.fingerprint() else None
 
     def close(self) -> None:
         """Flushes the records."""

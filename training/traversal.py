@@ -17,6 +17,7 @@ from training import pictures
 from training.options import TraversalOptions
 
 _LARGEST_BATCH = 512
+_SAMPLES = 100
 
 
 class Painter:
@@ -64,7 +65,7 @@ class Painter:
         parts = [self._compiled(tf.constant(latents[i : i + size])).numpy() for i in range(0, len(latents), size)]
         return np.concatenate(parts)
 
-    def samples(self, count: int, seed: int = 0) -> np.ndarray:
+    def samples(self, count: int = _SAMPLES, seed: int = 0) -> np.ndarray:
         """A sheet of `count` samples from the prior, the same latents for the same seed."""
         latents = self.model.sample_latents(count, Noise(seed, 0)).numpy()
         return pictures.image_grid(self.generate(latents), columns=max(1, round(count**0.5)))
@@ -122,6 +123,11 @@ class Painter:
                     sheet = pictures.labelled_sheet(images, labels, columns, title)
                     sheets[f"{name}_{row.label}_{column.label}"] = sheet
         return sheets
+
+    def sheets(self) -> dict[str, np.ndarray]:
+        """All sheets of one state of a model: `samples`, an `overview` of each base, the `code_sheets`."""
+        overviews = {name: self.overview(name) for name in self.bases()}
+        return {"samples": self.samples(), **overviews, **self.code_sheets()}
 
     def _neutral_bases(self, rows: int) -> dict[str, np.ndarray]:
         """By name base codes `[rows, steps, size]`: all codes in the middle, the noise as the options have it."""

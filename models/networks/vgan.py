@@ -176,10 +176,9 @@ class _Stack(Stack):
         branch, self.tensor = self.tensor, inputs
         if channels != filters:
             self.convolve(filters, 1, 1, use_bias=False)
-        name = self._next("sum")
         if doubled:
-            self.tensor = Doubling(name=self._next("doubling"))(self.tensor)
-        self.tensor = ResidualSum(name=name)([self.tensor, branch])
+            self.tensor = Doubling(name=f"{self.name}_{self.place}_doubling")(self.tensor)
+        self.tensor = ResidualSum(name=self._next("sum"))([self.tensor, branch])
 
     def convolve(
         self,

@@ -25,10 +25,23 @@ def checked(cls: type, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         TypeError: a value of another type.
     """
     hints = get_type_hints(cls)
-    return {field: _convert(value, hints[field], f"{name}.{field}") for field, value in arguments.items()}
+    return {field: convert(value, hints[field], f"{name}.{field}") for field, value in arguments.items()}
 
 
-def _convert(value: Any, hint: Any, name: str) -> Any:
+def convert(value: Any, hint: Any, name: str) -> Any:
+    """One value, of the annotated type.
+
+    Args:
+        value: what was given.
+        hint: the annotation.
+        name: what the value is called, for messages.
+
+    Returns:
+        the value, converted where that loses nothing.
+
+    Raises:
+        TypeError: a value of another type.
+    """
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         return _convert_union(value, hint, name)
@@ -37,10 +50,12 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
             raise TypeError(f"{name} is {value!r}; allowed: {', '.join(map(repr, get_args(hint)))}")
         return value
     if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_convert(item, get_args(hint)[0], name) for item in value)
+        return tuple(convert(item, get_args(hint)[0], name) for item in value)
+    if origin is collections.abc.Sequence and isinstance(value, list | tuple):
+        return [convert(item, get_args(hint)[0], name) for item in value]
     if origin is collections.abc.Mapping and isinstance(value, collections.abc.Mapping):
         key, item = get_args(hint)
-        return {_convert(k, key, name): _convert(v, item, f"{name}[{k!r}]") for k, v in value.items()}
+        return {convert(k, key, name): convert(v, item, f"{name}[{k!r}]") for k, v in value.items()}
     if hint is Any:
         return value
     if isinstance(hint, type) and origin is None:
@@ -55,7 +70,7 @@ def _convert_union(value: Any, hint: Any, name: str) -> Any:
         if choice is type(None) and value is None:
             return None
         try:
-            return _convert(value, choice, name)
+            return convert(value, choice, name)
         except TypeError:
             continue
     raise TypeError(f"{name} is {_show(value)}; expected {describe(hint)}")
@@ -86,9 +101,13 @@ def describe(hint: Any) -> str:
         return " or ".join(describe(choice) for choice in get_args(hint))
     if origin is Literal:
         return " or ".join(map(repr, get_args(hint)))
-    if origin is tuple:
+    if origin in (tuple, collections.abc.Sequence):
         return f"a tuple of {describe(get_args(hint)[0])}"
     if origin is collections.abc.Mapping:
         return f"a dictionary of {describe(get_args(hint)[0])} to {describe(get_args(hint)[1])}"
+    if hint is Any:
+        return "anything"
+    if dataclasses.is_dataclass(hint):
+        return f"{getattr(hint, '__name__', hint)}, called as in @name()"
     words = {int: "an integer", float: "a number", bool: "True or False", str: "a text", type(None): "None"}
     return words.get(hint, getattr(hint, "__name__", str(hint)))

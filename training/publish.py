@@ -1,0 +1,138 @@
+"""The mode publish: a finished run as a small folder that may be handed on, with a card that says what it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.files import atomic_folder, write_text
+from common.output import answer, say
+from common.progress import encoding_line
+from data_gen.pairs import PairedDataset
+from models.pairs import PairModel
+from training import pictures
+from training.configuration import load
+from training.evaluation import Evaluator, Scores, score_values
+from training.experiment import Experiment
+from training.export import plain_copy
+from training.pair_grids import CAPTIONS, PairPainter
+from training.published import assign_weights, needed_networks, published_weights, write_weights
+from training.run_folder import WEIGHTS, RunFolder, read_json
+from training.summary import score_rows
+from training.traversal import Painter
+
+CARD = "README.md"
+
+
+def publish(experiment: Experiment, folder: RunFolder, checkpoint: str, out: str | None) -> int:
+    """Writes a run for others to use: weights, configuration, scores, pictures, and a card; prints JSON.
+
+    What is scored and drawn are the weights as they are published: in half precision.
+
+    Args:
+        experiment: restored from the run.
+        folder: of the run.
+        checkpoint: which of its states that was.
+        out: the folder to make, or to make anew; None: `published/` in the run folder.
+
+    Raises:
+        UserError: the folder holds something else, or the run is a published one itself.
+    """
+    target = Path(out) if out else folder.path / "published"
+    if folder.is_published:
+        raise UserError(f"{folder.path} is a published run already; copy it, or publish the run that it came from")
+    if target.exists() and not (target / WEIGHTS).is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(f"{target} holds something that is no published run; choose another --out")
+    plain = plain_copy(experiment)
+    kept = needed_networks(plain)
+    assign_weights(experiment.model, published_weights(plain))
+    with atomic_folder(target) as new:
+        _copy_configuration(folder, new)
+        write_weights(new, plain)
+        options = experiment.configuration.evaluation
+        scores: Scores = {}
+        if options.metrics:
+            scores = Evaluator(experiment).kept_scores(
+                RunFolder(new).subfolder("evaluation"), options.preset, encoding_line
+            )
+        shown = _draw(experiment, RunFolder(new).subfolder("pictures"))
+        dataset = experiment.dataset
+        result = {
+            "step": int(experiment.model.step.numpy()),
+            "checkpoint": checkpoint,
+            "data": dataset.name,
+            "data_source": dataset.source,
+            "scores": score_values(scores),
+            "networks": kept,
+            "fingerprint": experiment.model.fingerprint(),
+        }
+        write_text(new / "result.json", json.dumps(result, indent=2) + "\n")
+        megabytes = (new / WEIGHTS).stat().st_size / 1e6
+        write_text(new / CARD, _card(experiment, target.name, result, scores, shown, megabytes))
+    say(f"{target}: {megabytes:.1f} MB of weights")
+    answer({"folder": str(target), **result})
+    return 0
+
+
+def _copy_configuration(folder: RunFolder, new: Path) -> None:
+    shutil.copyfile(folder.options_file, new / folder.options_file.name)
+    write_text(new / folder.configuration_file.name, load([folder.configuration_file])[1])
+    environment = read_json(folder.path / "environment.json")
+    # The command names a path of the machine it was given on; the card has one that works elsewhere.
+    environment.pop("command", None)
+    write_text(new / "environment.json", json.dumps(environment, indent=2) + "\n")
+
+
+def _draw(experiment: Experiment, folder: Path) -> dict[str, str]:
+    """Writes the sheets; returns what each file shows."""
+    model, dataset, options = experiment.model, experiment.dataset, experiment.configuration.traversal
+    shown: dict[str, str] = {}
+    if isinstance(model, PairModel) and isinstance(dataset, PairedDataset):
+        for name, sheet in PairPainter(model, dataset, options.seed, options.batch_norm == "batch").sheets().items():
+            pictures.save_png(sheet, folder / f"{name}.png")
+            shown[f"{name}.png"] = CAPTIONS[name]
+        return shown
+    painter = Painter(model, options)
+    for name, sheet in painter.sheets().items() if painter.draws else ():
+        pictures.save_png(sheet, folder / f"{name}.png")
+        is_samples = name == "samples"
+        shown[f"{name}.png"] = "samples from the prior" if is_samples else f"traversals, {name.replace('_', ' ')}"
+    return shown
+
+
+def _card(
+    experiment: Experiment, name: str, result: dict[str, Any], scores: Scores, shown: dict[str, str], megabytes: float
+) -> str:
+    options, dataset = experiment.configuration.experiment, experiment.dataset
+    state = {"last": "the last one"}.get(result["checkpoint"], result["checkpoint"])
+    steps = f"{result['step']:,}" + (f" of the paper's {options.paper_steps:,}" if options.paper_steps else "")
+    left_out = sorted(experiment.model.networks.keys() - set(result["networks"]))
+    facts = {
+        "Model": type(experiment.model).__name__,
+        "Experiment": options.name,
+        "Paper": options.paper or "none: an experiment of our own",
+        "Data": f"{dataset.name}, source: {dataset.source}; {dataset.num_examples:,} examples",
+        "Steps": f"{steps}, batches of {options.global_batch}",
+        "State": state,
+        "Seed": str(options.seed),
+        "Networks": ", ".join(result["networks"]) + (f" (left out: {', '.join(left_out)})" if left_out else ""),
+        "Weights": f"{megabytes:.1f} MB; matrices in half precision, which is what was scored and drawn",
+        "Fingerprint": f"`{result['fingerprint'][:16]}...`",
+    }
+    lines = [f"# {name}", "", "| | |", "|---|---|"]
+    lines += [f"| {fact} | {value} |" for fact, value in facts.items()]
+    if scores:
+        snapshot = result["checkpoint"] if result["checkpoint"] in experiment.model.snapshots else ""
+        table = score_rows(experiment, scores, snapshot)
+        lines += ["", "## Scores", "", f"{table.caption}.", "", *table.markdown()]
+    lines += ["", "## Use", "", "```"]
+    modes = ("translate --input=images --direction=x2y",) if isinstance(experiment.model, PairModel) else ()
+    for mode in (*modes, *(() if modes else ("traverse", "generate", "interpolate")), "export"):
+        lines.append(f"python run.py --run_dir=zoo/{name} --mode={mode}")
+    lines += ["```", "", "It cannot be trained on; `experiment.start_from` begins another run from its weights."]
+    for file, caption in shown.items():
+        lines += ["", f"![{caption}](pictures/{file})", "", f"*{caption}*"]
+    return "\n".join(lines) + "\n"
