@@ -18,7 +18,8 @@ _PARTS: contextvars.ContextVar[int] = contextvars.ContextVar("batch_parts", defa
 _DEFERRED: contextvars.ContextVar[list[BatchStatistics] | None] = contextvars.ContextVar("deferred", default=None)
 _FEW_CHANNELS = 4
 _MANY_FEATURES = 4096
-_COLUMNS = 256
+_SPARE_COLUMNS = 16
+_FEWEST_COLUMNS = 256
 _BLOCKS = 64
 
 
@@ -159,11 +160,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable(package="spout")
 class Dense(keras.layers.Dense):
-    """A linear layer; one of very many features computes its outputs block by block, which suits a CPU's caches."""
+    """A linear layer; one of very many features computes its outputs in two parts, which suits a CPU's caches."""
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         features = inputs.shape[-1]
-        long = inputs.shape.rank == 2 and features >= _MANY_FEATURES and self.units % _COLUMNS == 0
+        long = inputs.shape.rank == 2 and features >= _MANY_FEATURES and self.units >= _FEWEST_COLUMNS
         if not long or tf.config.list_physical_devices("GPU"):
             return super().call(inputs, training=training)
         return _finish(self, _long_product(inputs, tf.convert_to_tensor(self.kernel)))
@@ -331,13 +332,14 @@ def _overlapping_sum(features: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 @tf.custom_gradient
 def _long_product(features: tf.Tensor, kernel: tf.Tensor) -> Any:
-    """`features [batch, many] @ kernel [many, units]`, a block of units after the other."""
+    """`features [batch, many] @ kernel [many, units]`, in two unequal halves."""
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.matmul(upstream, kernel, transpose_b=True), tf.matmul(features, upstream, transpose_a=True)
 
-    starts = range(0, kernel.shape[1], _COLUMNS)
-    return tf.concat([features @ kernel[:, start : start + _COLUMNS] for start in starts], axis=1), gradient
+    # Rows of outputs that are powers of two apart share the same lines of the cache.
+    middle = kernel.shape[1] // 2 + _SPARE_COLUMNS
+    return tf.concat([features @ kernel[:, :middle], features @ kernel[:, middle:]], axis=1), gradient
 
 
 @tf.custom_gradient
