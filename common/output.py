@@ -1,4 +1,4 @@
-"""The two ways in which a command speaks: remarks to people, and one answer to programs."""
+"""The ways in which a command speaks: remarks and results to people, and one answer to programs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from typing import Any
 def say(message: str) -> None:
     """A line for people, on standard error."""
     print(message, file=sys.stderr, flush=True)
+
+
+def tell(result: str) -> None:
+    """A line of the result for people, on standard output: of commands that have no answer for programs."""
+    print(result, flush=True)
 
 
 def answer(value: Any, indent: int | None = None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,13 @@ from typing import Any
 import numpy as np
 
 from common.arguments import CommandParser
+from common.output import tell
 from data_gen import MODULES, default_data_dir, default_raw_dir, load, sources
 from data_gen.dataset import Dataset, PackedDataset
 from data_gen.png import encode_png
 from data_gen.tfrecord import Example, Feature, Plan, Split, write_dataset
 
 _BLOCK_IMAGES = 1024
-
-
-def say(text: str) -> None:
-    """Prints a line on standard output."""
-    sys.stdout.write(f"{text}\n")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,10 +85,10 @@ def prepare(
     if dataset.held_out is not None:
         dataset.held_out = dataset.held_out.limited(flags.limit)
     held_out = f", and {dataset.held_out.num_examples:,} held out" if dataset.held_out is not None else ""
-    say(f"{dataset.name}: {dataset.num_examples:,} images{held_out}, source {dataset.source}")
+    tell(f"{dataset.name}: {dataset.num_examples:,} images{held_out}, source {dataset.source}")
     plan = (make_plan or plan_of_parts)(dataset, version, homepage, flags.shards)
     folder = write_dataset(plan, data_dir, flags.overwrite)
-    say(f"whole in {folder}; open it with tfds.builder_from_directory({str(folder)!r})")
+    tell(f"whole in {folder}; open it with tfds.builder_from_directory({str(folder)!r})")
 
 
 def plan_of(dataset: Dataset, version: str, homepage: str = "", shards: int | None = None) -> Plan:

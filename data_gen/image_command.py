@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.files import sha256_of, write_text
+from common.output import tell
 from data_gen.archives import identity_of
-from data_gen.command import Option, as_text, plan_of, say
+from data_gen.command import Option, as_text, plan_of
 from data_gen.dataset import Dataset
 from data_gen.image_files import Pixels
 from data_gen.image_set import TOLERANCE, ImageSelection, ImageSet, in_order, splits_of
@@ -47,7 +48,7 @@ def plan_of_images(dataset: Dataset, version: str, homepage: str = "", shards: i
     """
     plan = plan_of(dataset, version, homepage, shards)
     if isinstance(dataset, ImageSet | ImageSelection):
-        say(dataset.account.summary())
+        tell(dataset.account.summary())
     parts = [
         Split(name, len(numbers), functools.partial(_examples, dataset, numbers))
         for name, numbers in splits_of(dataset).items()
@@ -126,5 +127,5 @@ def fetch_and_record(file: PublishedFile, folder: Path) -> Path:
     if note.is_file() and note.read_text(encoding="utf-8") != line:
         raise UserError(f"{path} is not what was fetched, as {note.name} says; remove both and fetch it anew")
     write_text(note, line)
-    say(f"{path}: {path.stat().st_size:,} bytes, SHA-256 {checksum}")
+    tell(f"{path}: {path.stat().st_size:,} bytes, SHA-256 {checksum}")
     return path

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError, near_matches
+from common.output import tell
 from data_gen.archives import BadFileError
-from data_gen.command import say
 from data_gen.crops import Picture
 from data_gen.dataset import Dataset
 from data_gen.image_command import fetch_and_record
@@ -148,5 +148,5 @@ def plan_of_image_pairs(dataset: Dataset, version: str, homepage: str = "", shar
     if isinstance(dataset, PairedDataset):
         for side, images in (("x", dataset.x), ("y", dataset.y)):
             if isinstance(images, ImageSet | ImageSelection):
-                say(f"{side}: {images.account.summary()}")
+                tell(f"{side}: {images.account.summary()}")
     return plan_of_pairs(dataset, version, homepage, shards)

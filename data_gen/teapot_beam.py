@@ -32,9 +32,9 @@ from numpy.typing import NDArray
 from common.arguments import CommandParser
 from common.errors import UserError, disk_error, near_matches, run_command
 from common.files import sha256_of
+from common.output import tell
 from common.tensorflow_start import import_tensorflow
 from data_gen import default_data_dir
-from data_gen.command import say
 from data_gen.folders import (
     CHECKSUMS,
     Files,
@@ -45,7 +45,7 @@ from data_gen.folders import (
     working,
     write_record,
 )
-from data_gen.teapot_command import add_recipe_flags, backend_for, recipe_of, tell
+from data_gen.teapot_command import add_recipe_flags, backend_for, introduce, recipe_of
 from data_gen.teapot_files import set_folder, tfrecord_plan
 from data_gen.teapot_latents import Latents
 from data_gen.teapot_recipe import Recipe
@@ -489,10 +489,10 @@ def run(arguments: list[str] | None = None) -> None:
     data_dir = flags.data_dir or os.fspath(default_data_dir())
     folder = set_folder(recipe, Path(data_dir), "tfrecord")
     backend, reason = backend_for(flags.backend, recipe, folder, flags.overwrite)
-    tell(recipe, backend, reason)
-    say(f"runner: {flags.runner}; a run that is stopped begins anew")
+    introduce(recipe, backend, reason)
+    tell(f"runner: {flags.runner}; a run that is stopped begins anew")
     result = write_with_beam(recipe, backend, data_dir, flags.runner, options, flags.shards, flags.overwrite)
-    say(f"whole in {result}; open it with tfds.builder_from_directory({result!r})")
+    tell(f"whole in {result}; open it with tfds.builder_from_directory({result!r})")
 
 
 def _parser() -> CommandParser:

@@ -8,8 +8,9 @@ from typing import Any
 import teapot_renderer
 from common.arguments import CommandParser
 from common.errors import UserError, near_matches
+from common.output import tell
 from data_gen import default_data_dir
-from data_gen.command import parser_of, say
+from data_gen.command import parser_of
 from data_gen.folders import CHECKSUMS, PROGRESS, differences, read_record, working_folder
 from data_gen.teapot_files import (
     METRIC_NPZ,
@@ -75,12 +76,12 @@ def run(arguments: list[str] | None = None) -> None:
     if flags.preview is not None:
         name, reason = teapot_renderer.choose_backend(flags.backend)
         backend = teapot_renderer.backend_version(name)
-        tell(recipe, backend, reason)
+        introduce(recipe, backend, reason)
         write_preview(recipe, backend, flags.preview)
-        say(f"preview in {flags.preview}; nothing else was written")
+        tell(f"preview in {flags.preview}; nothing else was written")
         return
     backend, reason = backend_for(flags.backend, recipe, folder, flags.overwrite)
-    tell(recipe, backend, reason)
+    introduce(recipe, backend, reason)
     plan = tfrecord_plan(recipe, backend, flags.workers, flags.shards)
     record = npz_plan(recipe, backend, flags.npz_dtype) if flags.format == "npz" else plan.record()
     if flags.overwrite or not folder.exists():
@@ -89,10 +90,10 @@ def run(arguments: list[str] | None = None) -> None:
         _tell_of_unfinished(working_folder(folder), record)
     if flags.format == "npz":
         write_npz_set(recipe, backend, data_dir, flags.npz_dtype, flags.workers, flags.overwrite)
-        say(f"whole in {folder}; open it with numpy.load({str(folder / TRAIN_NPZ)!r})")
+        tell(f"whole in {folder}; open it with numpy.load({str(folder / TRAIN_NPZ)!r})")
     else:
         write_dataset(plan, data_dir, flags.overwrite)
-        say(f"whole in {folder}; open it with tfds.builder_from_directory({str(folder)!r})")
+        tell(f"whole in {folder}; open it with tfds.builder_from_directory({str(folder)!r})")
 
 
 def _parser() -> CommandParser:
@@ -203,7 +204,7 @@ def _resumed(backend: str, folder: Path) -> tuple[str, str]:
     return teapot_renderer.backend_version(name), "it has begun this set"
 
 
-def tell(recipe: Recipe, backend: str, reason: str) -> None:
+def introduce(recipe: Recipe, backend: str, reason: str) -> None:
     """Says what is drawn, and by which back-end.
 
     Args:
@@ -214,9 +215,9 @@ def tell(recipe: Recipe, backend: str, reason: str) -> None:
     mesh = recipe.loaded_mesh
     stand_in = "; a stand-in: the published mesh is not public" if recipe.mesh == UTAH else ""
     size = f"{recipe.image_size}x{recipe.image_size}"
-    say(f"{recipe.name}: {recipe.kept_train:,} images of {size}, and {recipe.kept_groups:,} groups of {GROUP_SIZE}")
-    say(f"back-end: {backend}, {recipe.samples} samples in a pixel ({reason})")
-    say(f"mesh: {mesh.name}, {len(mesh.faces):,} triangles{stand_in}")
+    tell(f"{recipe.name}: {recipe.kept_train:,} images of {size}, and {recipe.kept_groups:,} groups of {GROUP_SIZE}")
+    tell(f"back-end: {backend}, {recipe.samples} samples in a pixel ({reason})")
+    tell(f"mesh: {mesh.name}, {len(mesh.faces):,} triangles{stand_in}")
 
 
 def _tell_of_unfinished(path: Path, plan: dict[str, Any]) -> None:
@@ -225,6 +226,6 @@ def _tell_of_unfinished(path: Path, plan: dict[str, Any]) -> None:
     if record is None:
         return
     if record["plan"] == plan:
-        say(f"going on with the unfinished set in {path}")
+        tell(f"going on with the unfinished set in {path}")
         return
-    say(f"starting anew: the unfinished set in {path} differs in {', '.join(differences(plan, record['plan']))}")
+    tell(f"starting anew: the unfinished set in {path} differs in {', '.join(differences(plan, record['plan']))}")
