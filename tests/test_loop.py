@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,19 @@ def test_a_moved_folder_still_has_its_checkpoints(
     (tmp_path / "old").rename(tmp_path / "new")
     weights_at(model, 8)
     assert Checkpoints(tmp_path / "new", model, keep=1).restore() == 7
+
+
+def test_a_clock_that_was_set_back_hides_no_checkpoint(
+    model: DisentanglementModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights_at(model, 7)
+    Checkpoints(tmp_path, model, keep=2).save()
+    monkeypatch.setattr(time, "time", lambda: 1e9)
+    later = Checkpoints(tmp_path, model, keep=2)
+    assert later.restore() == 7
+    weights_at(model, 8)
+    later.save()
+    assert Checkpoints(tmp_path, model, keep=2).restore() == 8
 
 
 def test_a_checkpoint_of_another_model_is_refused(model: DisentanglementModel, tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ class Checkpoints:
         self._snapshots[name].save(checkpoint_number=self.step)
 
     def _restore_newest(self, manager: tf.train.CheckpointManager) -> int | None:
-        step = _restore_newest(self._checkpoint, manager.checkpoints)
+        step = _restore_newest(self._checkpoint, _listed(Path(manager.directory)))
         if step is not None and not math.isfinite(float(self._best_score.numpy())):
             # Nothing was the best when it was saved, perhaps by a run that took higher scores for better.
             self._best_score.assign(self._worst)
@@ -143,9 +143,13 @@ def restore_weights(folder: Path, model: DisentanglementModel, name: str = "last
     if name not in known:
         raise UserError(f"checkpoint is {name!r}{near_matches(name, known)}")
     _refuse_damaged_list(folder / name)
-    state = tf.train.get_checkpoint_state(str(folder / name))
-    paths = [] if state is None else list(state.all_model_checkpoint_paths)
-    return _restore_newest(tf.train.Checkpoint(model=model), paths)
+    return _restore_newest(tf.train.Checkpoint(model=model), _listed(folder / name))
+
+
+def _listed(folder: Path) -> list[str]:
+    """The checkpoints of a folder, oldest first; TensorFlow's manager forgets those that are younger than the clock."""
+    state = tf.train.get_checkpoint_state(str(folder))
+    return [] if state is None else list(state.all_model_checkpoint_paths)
 
 
 def _restore_newest(checkpoint: tf.train.Checkpoint, paths: Sequence[str]) -> int | None:
