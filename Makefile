@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-development setup-benchmarks opendr quickstart test lint results benchmarks benchmarks-metrics clean
+.PHONY: help setup setup-development setup-benchmarks opendr quickstart test lint results benchmarks kill-campaign clean
 
 PY := .venv/bin/python
 # One test process for each core, but no more than 8, nor than there is memory for (TensorFlow takes its gigabyte).
@@ -70,14 +70,15 @@ lint: setup-development
 results: setup
 	@$(PY) -m benchmarks.results $(NAMES)
 
-## benchmarks: time our training steps beside PyTorch's (installs torch), and our renderer beside OpenDR (an hour)
+## benchmarks: time everything of docs/performance.md and write it there; installs torch (some two hours, on two idle cores)
 benchmarks: setup-benchmarks
-	@$(PY) -m benchmarks.steps_vs_pytorch
-	@$(PY) -m benchmarks.render
+	@failed=; for name in steps_vs_pytorch data render start_up metrics; do \
+	    $(PY) -m benchmarks.$$name --write || { [ $$? -lt 128 ] || exit 130; failed="$$failed $$name"; }; \
+	done; [ -z "$$failed" ] || { echo "error: ended with an error, which is above:$$failed" >&2; exit 1; }
 
-## benchmarks-metrics: time the metrics beside plain scikit-learn, and compare the values (half an hour)
-benchmarks-metrics: setup
-	@$(PY) -m benchmarks.metrics
+## kill-campaign: kill every kind of command at random moments, compare what they leave, write docs/reliability.md (an hour)
+kill-campaign: setup
+	@$(PY) -m benchmarks.kill_campaign --write
 
 ## clean: remove .venv and caches; data/ and runs/ stay
 clean:

@@ -3,6 +3,7 @@
   python -m benchmarks.data                              CelebA at 64 pixels, 9 rounds, one core
   python -m benchmarks.data --steps_per_second=40        what the fastest model needs of 64 images each
   python -m benchmarks.data --preset=vgan --threads=2
+  python -m benchmarks.data --write                      puts the tables into docs/performance.md, too
 
 Both decode the same JPEG files of 178x218 pixels, made for the purpose (about as large as those of CelebA), in turns,
 each in a process of its own held to the same core; the ratios are formed within a round. First the results are
@@ -19,13 +20,15 @@ import json
 import platform
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, features
 
+from benchmarks.pages import contest_table, disturbance_of, figure, section, setting, write_performance
+from benchmarks.pages import table as markdown
 from benchmarks.turns import Runner, Turn, choose_cores, measure, processor, spread, summarize, table
 from common.arguments import CommandParser
 from common.cores import available_cores
@@ -175,6 +178,48 @@ def processor_time(turns: dict[str, list[Turn]]) -> dict[str, dict[str, float]]:
     return {**{name: spread(values) for name, values in used.items()}, "ratio": spread(ratios)}
 
 
+def page_section(result: Mapping[str, Any]) -> str:
+    """What was measured, as a section of the page.
+
+    Args:
+        result: as `main` collects it.
+    """
+    preparation, reading, versions = result["preparation"], result["reading"], result["versions"]
+    size = PRESETS[result["preset"]].size
+    used, needed = preparation["processor_time"], result["reading_needed"]
+    about = setting(
+        result["processor"],
+        result["threads"],
+        {"Pillow": versions["pillow"], "NumPy": versions["numpy"], "TensorFlow": versions["tensorflow"]},
+        f"{result['turns']} rounds",
+        disturbance_of(preparation, reading),
+    )
+    decoded = (
+        f"From JPEG files of {WIDTH} x {HEIGHT} pixels, {result['mean_bytes']:,.0f} bytes on average, to arrays of "
+        f"{size} x {size} (preset `{result['preset']}` of CelebA); the arrays are "
+        f"{'equal' if result['equal'] else 'NOT EQUAL'}, byte for byte:"
+    )
+    times = (
+        f"Microseconds of processor time for an image: spout {figure(used['spout'], 0)}, plain Pillow "
+        f"{figure(used['plain Pillow'], 0)}, ratio {figure(used['ratio'])}."
+    )
+    scaled = [[f"{threads}", figure(rate, 0)] for threads, rate in result["scaling"].items()]
+    rows = [
+        [name, figure(rate, 0), figure({key: value / needed for key, value in rate.items()}, 1)]
+        for name, rate in reading["per_second"].items()
+    ]
+    return section(
+        f"Data: decoding images, and reading {size} x {size} arrays back",
+        about,
+        decoded,
+        contest_table(preparation, "images per second", 0),
+        times,
+        markdown(["threads", "images per second, median (range)"], scaled) if len(scaled) > 1 else "",
+        f"Reading back for training, beside the {needed:,.0f} images a second that the fastest model needs:",
+        markdown(["", "images per second, median (range)", "so many times what is needed"], rows),
+    )
+
+
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = CommandParser("python -m benchmarks.data", __doc__ or "")
@@ -184,15 +229,15 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="cores that both may use (default 1)")
     parser.add_argument("--steps_per_second", type=float, default=20.0, help="of the fastest model (default 20)")
     parser.add_argument("--batch", type=int, default=64, help="images of a step (default 64)")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/performance.md, too")
     options = parser.parse_args(arguments)
     if options.turns < 1 or options.batch < 1 or options.threads < 1 or options.steps_per_second <= 0:
         raise UserError("--turns, --batch, --threads and --steps_per_second: allowed: 1 or more, above 0")
     return options
 
 
-def main() -> int:
-    """Compares, measures, prints tables and JSON."""
-    options = parse()
+def measure_all(options: argparse.Namespace) -> dict[str, Any]:
+    """Compares and measures everything; plain data."""
     cores = choose_cores(options.threads)
     result: dict[str, Any] = {
         "processor": processor(),
@@ -225,9 +270,14 @@ def main() -> int:
     needed = options.steps_per_second * options.batch
     times = {name: rate["median"] / needed for name, rate in result["reading"]["per_second"].items()}
     result["reading_needed"], result["reading_times"] = needed, times
+    return result
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """Prints what was measured, for people."""
     ratio = result["preparation"]["ratios"]["spout / plain Pillow"]["median"]
-    print(f"{result['processor']['name']}, {options.threads} of {result['processor']['cores']} cores")
-    print(f"JPEG files of {WIDTH}x{HEIGHT}, {result['mean_bytes']:,.0f} bytes on average, preset {options.preset}")
+    print(f"{result['processor']['name']}, {result['threads']} of {result['processor']['cores']} cores")
+    print(f"JPEG files of {WIDTH}x{HEIGHT}, {result['mean_bytes']:,.0f} bytes on average, preset {result['preset']}")
     print(f"results are {'equal' if result['equal'] else 'NOT EQUAL'}, byte for byte\n")
     print(table("preparation", result["preparation"], "images/s"))
     used = result["preparation"]["processor_time"]
@@ -239,10 +289,19 @@ def main() -> int:
     for count, rate in result["scaling"].items():
         print(f"  {count:>2} threads: {rate['median']:,.0f} images/s ({rate['low']:,.0f} - {rate['high']:,.0f})")
     print("\n" + table("reading", result["reading"], "images/s"))
-    print(f"needed: {needed:,.0f} images/s ({options.steps_per_second:g} steps of {options.batch} images)")
-    for name, factor in times.items():
+    print(f"needed: {result['reading_needed']:,.0f} images/s")
+    for name, factor in result["reading_times"].items():
         verdict = "reached" if factor >= READING_GOAL else "missed"
         print(f"  {name}: {factor:.1f} times that; goal {READING_GOAL}, {verdict}")
+
+
+def main() -> int:
+    """Measures, prints tables and JSON."""
+    options = parse()
+    result = measure_all(options)
+    show(result)
+    if options.write:
+        write_performance(f"data {options.preset} {options.threads}", page_section(result))
     print(f"\n{json.dumps(result)}")
     return 0
 

@@ -1,9 +1,10 @@
 """Times every metric beside a plain re-implementation of the usual method, in turns, and checks that the values agree.
 
-  make benchmarks-metrics                              sets .venv up, then runs this
+  make benchmarks                                      sets .venv up, then runs this among other programs
   python -m benchmarks.metrics                         once scikit-learn is there: all metrics (an hour)
   python -m benchmarks.metrics --metrics=mig,dhsic     some of them
   python -m benchmarks.metrics --suite                 only what the complete suite takes (minutes)
+  python -m benchmarks.metrics --write                 puts the tables into docs/performance.md, too
 
 The usual method is one scikit-learn or scipy call for each pair, or whole matrices of pairs
 (`benchmarks/plain_metrics.py`). The representation is made up: five factors with the sizes of dSprites, ten codes that
@@ -31,6 +32,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.pages import figure, section, setting, write_performance
+from benchmarks.pages import table as markdown
 from benchmarks.turns import MOST_DISTURBANCE, busy_seconds, choose_cores, processor, spread
 from common.arguments import CommandParser
 from common.errors import UserError, run_command
@@ -292,6 +295,7 @@ def compare(name: str, rows: int, turns: int, cores: tuple[int, ...]) -> dict[st
         "agrees": bool(difference <= contest.tolerance),
         "values": values,
         "disturbance": spread(disturbance),
+        "rounds": turns,
     }
 
 
@@ -411,6 +415,67 @@ def suite_table(suite: dict[str, Any], slow: dict[str, Any], cores: int) -> str:
     return "\n".join(lines)
 
 
+def contests_section(result: Mapping[str, Any]) -> str:
+    """Metrics beside the plain method, as a section of the page.
+
+    Args:
+        result: as `main` collects it.
+    """
+    contests = result["contests"]
+    rows = [
+        [
+            f"`{name}`",
+            *(figure(found[kind], digits) for kind, digits in (("ours", 3), ("plain", 2), ("ratio", 1))),
+            f"{found['difference']:.1e}{'' if found['agrees'] else ', MORE THAN IT MAY BE'}",
+            str(found["rounds"]),
+        ]
+        for name, found in contests.items()
+    ]
+    rounds = sorted({found["rounds"] for found in contests.values()})
+    about = _setting(
+        result,
+        f"{' or '.join(map(str, rounds))} rounds",
+        max(found["disturbance"]["median"] for found in contests.values()),
+    )
+    header = ["", "spout, seconds", "plain, seconds", "spout is so many times as fast", "difference", "rounds"]
+    return section(
+        f"Metrics beside the plain method, {len(contests)} of {len(CONTESTS)}",
+        about,
+        f"Medians and ranges. {_representation(result)} The plain method is one call of scikit-learn or SciPy for each "
+        "pair of code and factor, or whole matrices; the difference is that of the values.",
+        markdown(header, rows),
+    )
+
+
+def suite_section(result: Mapping[str, Any]) -> str:
+    """What the complete suite takes, as a section of the page.
+
+    Args:
+        result: as `main` collects it.
+    """
+    suite, apart = result["suite"], result["apart"]
+    slowest = sorted(suite["seconds"].items(), key=lambda item: -item[1])
+    rows = [["all of them", f"{suite['total']:.1f}"], *([f"`{name}`", f"{value:.2f}"] for name, value in slowest)]
+    rows += [[f"`{name}`, apart from them", f"{value:.2f}"] for name, value in apart["seconds"].items()]
+    return section(
+        f"The complete suite of {len(slowest)} metrics",
+        _setting(result, "one round", max(suite["others"], apart["others"])),
+        f"One after the other, the start of worker processes included. {_representation(result)} dHSIC takes "
+        f"{result['dhsic_megabytes']:.0f} MB at its peak.",
+        markdown(["", "seconds"], rows),
+    )
+
+
+def _setting(result: Mapping[str, Any], rounds: str, disturbance: float) -> str:
+    named = {"NumPy": "numpy", "SciPy": "scipy", "scikit-learn": "scikit-learn"}
+    versions = {name: result["versions"].get(package) for name, package in named.items()}
+    return setting(result["processor"], len(result["cores"]), versions, rounds, disturbance)
+
+
+def _representation(result: Mapping[str, Any]) -> str:
+    return f"Of {result['rows']:,} images with {NUM_CODES} codes and {len(SIZES)} factors (`dlib_`: 10,000 and 5,000)."
+
+
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = CommandParser("python -m benchmarks.metrics", __doc__ or "")
@@ -425,6 +490,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=ROWS, help=f"images of InfoGAN-CR's protocols (default {ROWS:,})")
     parser.add_argument("--threads", type=int, default=2, help="processor cores (default 2)")
     parser.add_argument("--suite", action="store_true", help="only time the complete suite")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/performance.md, too")
     return parser.parse_args(arguments)
 
 
@@ -470,6 +536,10 @@ def main() -> int:
         "apart": slow,
         "dhsic_megabytes": memory,
     }
+    if options.write:
+        write_performance("metrics suite", suite_section(result))
+        if contests:
+            write_performance("metrics contests", contests_section(result))
     print(json.dumps(result))
     return 0 if all(contest["agrees"] for contest in contests.values()) else 1
 

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from benchmarks.turns import MOST_DISTURBANCE, ROOT
 from common.files import write_text
+
+PERFORMANCE = Path("docs") / "performance.md"
+"""The page of all timings, which several programs write."""
+_PERFORMANCE_HEAD = """# Performance
+
+What was measured, on which machine. Ratios are formed within a round, in which all contestants ran on the same cores
+one after the other; `make benchmarks` repeats it on yours.
+"""
 
 
 def write_section(page: Path, name: str, text: str, head: str) -> None:
@@ -26,6 +36,68 @@ def write_section(page: Path, name: str, text: str, head: str) -> None:
     write_text(page, new)
 
 
+def write_performance(name: str, text: str) -> None:
+    """Puts a section into the page of all timings; see `write_section`."""
+    write_section(ROOT / PERFORMANCE, name, text, _PERFORMANCE_HEAD)
+
+
 def row(cells: Sequence[str]) -> str:
     """One row of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(map(row, (header, ["---"] * len(header), *rows)))
+
+
+def figure(spread: Mapping[str, float], digits: int = 2) -> str:
+    """Median and range, as `benchmarks.turns.spread` gives them, for a cell: `2.60 (2.20 to 2.70)`."""
+    return "{median:,.{0}f} ({low:,.{0}f} to {high:,.{0}f})".format(digits, **spread)
+
+
+def setting(
+    machine: Mapping[str, Any], where: str | int, versions: Mapping[str, str | None], rounds: str, disturbance: float
+) -> str:
+    """The sentence at the beginning of a section: where, with what and how often something was timed.
+
+    Args:
+        machine: of `benchmarks.turns.processor`.
+        where: how many of its cores were used, or what else.
+        versions: of programs, by the name that people know.
+        rounds: how many of what.
+        disturbance: the share of the cores' time that other programs took, 0 to 1.
+    """
+    place = f"{where} of {machine['cores']} cores" if isinstance(where, int) else where
+    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    warning = " Compare these figures with one another only: on idle cores all are better."
+    return (
+        f"{machine['name']}, {place}; {named}; {rounds}; other programs took {disturbance:.0%} of these cores."
+        f"{warning if disturbance > MOST_DISTURBANCE else ''}"
+    )
+
+
+def disturbance_of(*summaries: Mapping[str, Any]) -> float:
+    """The largest median disturbance of the contestants of some summaries of `benchmarks.turns.summarize`."""
+    return max(values["median"] for summary in summaries for values in summary["disturbance"].values())
+
+
+def contest_table(summary: Mapping[str, Any], unit: str, digits: int = 2) -> str:
+    """A summary of `benchmarks.turns.summarize` as a table: the first contestant beside each of the others.
+
+    Args:
+        summary: what was measured.
+        unit: of the rates, for example `steps per second`.
+        digits: of the rates, behind the point.
+    """
+    first = next(iter(summary["per_second"]))
+    rows = []
+    for name, rate in summary["per_second"].items():
+        ratio = summary["ratios"].get(f"{first} / {name}")
+        rows.append([name, figure(rate, digits), figure(ratio) if ratio else ""])
+    return table(["", f"{unit}, median (range)", f"{first} is so many times as fast, median (range)"], rows)
+
+
+def section(title: str, *paragraphs: str) -> str:
+    """A section of a page: its title and its paragraphs, of which empty ones are left out."""
+    return "\n\n".join((f"### {title}", *filter(None, paragraphs))) + "\n"

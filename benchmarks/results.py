@@ -99,6 +99,14 @@ def _last(base: str) -> tuple[Shown, ...]:
     )
 
 
+_DIGITS = tuple(
+    Shown(
+        f"pictures/prior_c1_{code}.png",
+        code,
+        f"Seed 0, step {{last}}: rows are categories of c1, columns values of {code}",
+    )
+    for code in ("c2", "c3")
+)
 _JUDGED = ("discriminator/accuracy_real", "discriminator/accuracy_fake")
 
 PROOFS = (
@@ -123,14 +131,7 @@ PROOFS = (
         "gin/infogan_mnist.gin",
         "gin/infogan_mnist.gin",
         (0, 1, 2),
-        (
-            Shown(
-                "pictures/prior_c1_c2.png", "c2", "Seed 0, step {last}: rows are categories of c1, columns values of c2"
-            ),
-            Shown(
-                "pictures/prior_c1_c3.png", "c3", "Seed 0, step {last}: rows are categories of c1, columns values of c3"
-            ),
-        ),
+        _DIGITS,
         terms=("information/c1", "information/c2", "information/c3"),
         bindings=("experiment.total_steps = 3752",),
     ),
@@ -140,14 +141,7 @@ PROOFS = (
         "gin/infogan_mnist_small.gin",
         "gin/infogan_mnist.gin",
         (0, 1, 2),
-        (
-            Shown(
-                "pictures/prior_c1_c2.png", "c2", "Seed 0, step {last}: rows are categories of c1, columns values of c2"
-            ),
-            Shown(
-                "pictures/prior_c1_c3.png", "c3", "Seed 0, step {last}: rows are categories of c1, columns values of c3"
-            ),
-        ),
+        _DIGITS,
         terms=("information/c1", "information/c2", "information/c3"),
     ),
     Proof(

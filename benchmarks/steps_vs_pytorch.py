@@ -24,16 +24,14 @@ import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from benchmarks.pages import row, write_section
-from benchmarks.turns import ROOT, Runner, choose_cores, measure, processor, summarize, table
+from benchmarks.pages import contest_table, disturbance_of, section, setting, write_performance
+from benchmarks.turns import Runner, choose_cores, measure, processor, summarize, table
 from common.arguments import CommandParser
 from common.errors import UserError, run_command
 
 PRECISIONS = ("float32", "bfloat16")
-PAGE = Path("docs") / "performance.md"
 PACKAGES = ("torch", "tensorflow", "keras", "numpy")
 
 
@@ -168,13 +166,6 @@ def _chosen(option: str, given: str, known: Sequence[str]) -> list[str]:
     return names
 
 
-_HEAD = """# Performance
-
-What was measured, on which machine. Ratios are formed within a round, in which all contestants ran on the same cores
-one after the other; the commands repeat it on yours.
-"""
-
-
 def page_section(
     case: Case, summary: Mapping[str, Any], precision: str, result: Mapping[str, Any], turns: int, steps: int
 ) -> str:
@@ -188,26 +179,14 @@ def page_section(
         turns: rounds.
         steps: of each turn.
     """
-    machine, versions = result["processor"], result["versions"]
-    first = next(iter(summary["per_second"]))
-    disturbance = max(values["median"] for values in summary["disturbance"].values())
-    where = f"{len(result['cores'])} of {machine['cores']} cores" if result["device"] == "cpu" else "one GPU"
-    lines = [
-        f"### {case.what}, {precision}",
-        "",
-        f"{machine['name']}, {where}; TensorFlow {versions.get('tensorflow')}, PyTorch {versions.get('torch')}; "
-        f"{turns} rounds of {steps} steps; other programs took {disturbance:.0%} of these cores.",
-        "",
-        row(["", "steps per second, median (range)", f"{first} is so many times as fast, median (range)"]),
-        row(["---"] * 3),
-    ]
-    for name, rate in summary["per_second"].items():
-        ratio = summary["ratios"].get(f"{first} / {name}")
-        cells = [
-            f"{value['median']:.2f} ({value['low']:.2f} to {value['high']:.2f})" for value in (rate, ratio) if value
-        ]
-        lines.append(row([name, *cells, *([""] * (2 - len(cells)))]))
-    return "\n".join([*lines, ""])
+    where = len(result["cores"]) if result["device"] == "cpu" else "one GPU"
+    versions = {"TensorFlow": result["versions"].get("tensorflow"), "PyTorch": result["versions"].get("torch")}
+    rounds = f"{turns} rounds of {steps} steps"
+    return section(
+        f"{case.what}, {precision}",
+        setting(result["processor"], where, versions, rounds, disturbance_of(summary)),
+        contest_table(summary, "steps per second"),
+    )
 
 
 def main() -> int:
@@ -247,7 +226,7 @@ def main() -> int:
             if options.write:
                 name = f"steps {model} {precision} {options.device}"
                 text = page_section(case, summary, precision, result, options.turns, steps)
-                write_section(ROOT / PAGE, name, text, _HEAD)
+                write_performance(name, text)
     print(f"\n{json.dumps(result)}")
     return 0
 

@@ -12,7 +12,9 @@ import pytest
 from training.configuration import _option_classes
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "gin" / "README.md"])
+DOCUMENTS = sorted(
+    [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "gin" / "README.md", *(ROOT / "zoo").rglob("README.md")]
+)
 NO_OPTIONS = {"load", "py", "gin", "md", "npz", "tar"}
 
 
@@ -35,7 +37,7 @@ def test_what_a_document_names_exists(document: Path) -> None:
     for found in named(document, r"gin/[\w*/]+\.gin"):
         if not list(ROOT.glob(found.group())) and "NAME" not in found.group() and found.group() not in made:
             wrong.append(found.group())
-    for found in named(document, r"\]\(([^)\s]+)\)"):
+    for found in named(document, r"(?:\]\(|src=\")([^)\s\"]+)(?:\)|\")"):
         target, _, anchor = found.group(1).partition("#")
         if "://" in target:
             continue
