@@ -68,6 +68,7 @@ def test_modes_use_it_and_need_no_data(published: Path, capsys: pytest.CaptureFi
     trained, folder = modes.restored_model(configuration, published, "last")
     kept = json.loads((published / "result.json").read_text())
     assert int(trained.model.step.numpy()) == kept["step"]
+    assert trained.model.fingerprint() == kept["fingerprint"]
     assert "published weights of step" in capsys.readouterr().err
     assert modes.traverse(trained, folder) == 0
     assert (published / "traversals" / "zfixed_all.png").is_file()

@@ -34,6 +34,7 @@ def test_run_of_the_zoo(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     trained, _ = modes.restored_model(configuration, folder, "last")
     kept = json.loads((folder / "result.json").read_text())
     assert int(trained.model.step.numpy()) == kept["step"]
+    assert trained.model.fingerprint() == kept["fingerprint"]
     assert trained.model.latent_space.size > 0
     painter = Painter(trained.model, configuration.traversal)
     images = painter.generate(trained.model.sample_latents(16, Noise(0, 0)).numpy())

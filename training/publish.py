@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -16,10 +17,10 @@ from models.pairs import PairModel
 from training import pictures
 from training.configuration import load
 from training.evaluation import Evaluator, Scores, score_values
-from training.experiment import Experiment
+from training.experiment import Experiment, build_model
 from training.export import plain_copy
 from training.pair_grids import CAPTIONS, PairPainter
-from training.published import assign_weights, needed_networks, published_weights, write_weights
+from training.published import needed_networks, restore_published, write_weights
 from training.run_folder import WEIGHTS, RunFolder, read_json
 from training.summary import score_rows
 from training.traversal import Painter
@@ -48,10 +49,14 @@ def publish(experiment: Experiment, folder: RunFolder, checkpoint: str, out: str
         raise UserError(f"{target} holds something that is no published run; choose another --out")
     plain = plain_copy(experiment)
     kept = needed_networks(plain)
-    assign_weights(experiment.model, published_weights(plain))
     with atomic_folder(target) as new:
         _copy_configuration(folder, new)
         write_weights(new, plain)
+        # As others will have it: with networks that were left out as they are before training.
+        shape = experiment.model.image_shape
+        model = build_model(experiment.configuration, experiment.runtime, shape, optimizers=False)
+        restore_published(new, model)
+        experiment = dataclasses.replace(experiment, model=model)
         options = experiment.configuration.evaluation
         scores: Scores = {}
         if options.metrics:
