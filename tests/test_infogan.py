@@ -530,7 +530,7 @@ def test_step_in_bfloat16() -> None:
     ("change", "words"),
     [
         ({"variant": "seed"}, "variant is 'seed'; allowed: 'community', 'official'"),
-        ({"network": "mnist"}, "network is 'mnist'; allowed: 'mnist_community', 'mnist_official'"),
+        ({"network": "mnist"}, "network is 'mnist'; allowed: 'mnist_community', 'mnist_small'"),
         ({"noise_distribution": "beta"}, "allowed: 'normal', 'uniform'"),
         ({"information_player": "both"}, "allowed: 'generator', 'discriminator'"),
         ({"continuous_loss": "l1"}, "allowed: 'learned_variance', 'fixed_variance', 'squared_error'"),
