@@ -108,14 +108,14 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             with open(temporary, "rb") as handle:
                 os.fsync(handle.fileno())
             os.replace(temporary, path)
-            _sync_folder(path.parent)
-        except OSError as error:
-            # The name that the user knows.
-            if error.filename is not None and str(error.filename) == str(temporary):
+        except BaseException as error:
+            # Once it is renamed, a file of that name is another process's.
+            temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError) and str(error.filename) == str(temporary):
+                # The name that the user knows.
                 error.filename = str(path)
             raise
-        finally:
-            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
 
 
 @contextlib.contextmanager
@@ -138,10 +138,11 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
                 shutil.rmtree(old, ignore_errors=True)
                 os.rename(path, old)
             os.rename(temporary, path)
-            shutil.rmtree(old, ignore_errors=True)
-            _sync_folder(path.parent)
-        finally:
+        except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+        _sync_folder(path.parent)
 
 
 def _empty(folder: Path) -> None:

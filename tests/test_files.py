@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,3 +83,19 @@ def test_errors_name_the_file_that_was_asked_for(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="name too long") as raised, atomic_file(tmp_path / name):
         pass
     assert raised.value.filename == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("atomic", [atomic_file, atomic_folder])
+def test_what_the_next_writer_has_begun_is_left_alone(
+    atomic: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next writer takes the temporary name as soon as it is free: right after the renaming."""
+    names: list[Path] = []
+
+    def begin_the_next(folder: Path) -> None:
+        names[0].mkdir() if atomic is atomic_folder else names[0].touch()
+
+    with atomic(tmp_path / "result") as temporary:
+        names.append(temporary)
+        monkeypatch.setattr("common.files._sync_folder", begin_the_next)
+    assert names[0].exists()
