@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.tiny_bindings import IBGAN_SIZES
 from data_gen.mnist_miniature import SIDE, draw_digits
 
 KINDS = ("training", "data", "modes", "sweep", "select", "metrics")
@@ -62,10 +63,7 @@ _SHORT = (
 """Bindings of all trainings: everything that can happen does, every few steps."""
 
 _IBGAN = (
-    "ibgan.z_dim = 4",
-    "ibgan.r_dim = 2",
-    "ibgan.generator_width = 2",
-    "ibgan.discriminator_width = 2",
+    *IBGAN_SIZES,
     "evaluation.metrics = ('ibgan_factor_vae',)",
     "experiment.best_metric = 'ibgan_factor_vae'",
 )

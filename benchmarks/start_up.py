@@ -36,6 +36,7 @@ from typing import Any
 import psutil
 
 from benchmarks.pages import figure, section, setting, table, write_performance
+from benchmarks.tiny_bindings import TINY
 from benchmarks.turns import ROOT, busy_seconds, choose_cores, processor, spread
 from common.arguments import CommandParser
 from common.errors import UserError, run_command
@@ -54,18 +55,8 @@ COMPARED = "python -c 'import numpy'"
 """The command that the others are compared with."""
 STEPS = 20
 """Of the tiny run."""
-TINY = (
-    "data.source = 'synthetic'",
-    "ibgan.z_dim = 4",
-    "ibgan.r_dim = 2",
-    "ibgan.generator_width = 2",
-    "ibgan.discriminator_width = 2",
-    "experiment.global_batch = 8",
-    "experiment.evaluate_every = 0",
-    "experiment.best_metric = None",
-    "evaluation.metrics = ()",
-    "traversal.rows = 2",
-    "traversal.steps = 3",
+TINY_RUN = (
+    *TINY,
     f"experiment.total_steps = {STEPS}",
     # So that the first step is on record as soon as it is done.
     "experiment.log_every = 1",
@@ -178,7 +169,7 @@ def time_run(turns: int, cores: Sequence[int]) -> dict[str, Any]:
         `first`, `first_cpu`, `wall` and `cpu`, seconds: medians and ranges; and `disturbance`, the median.
     """
     taken = []
-    params = [f"--gin_param={binding}" for binding in TINY]
+    params = [f"--gin_param={binding}" for binding in TINY_RUN]
     for number in range(turns):
         with tempfile.TemporaryDirectory() as temporary:
             record = Path(temporary) / "run" / "metrics.jsonl"

@@ -18,7 +18,8 @@ _PARTS: contextvars.ContextVar[int] = contextvars.ContextVar("batch_parts", defa
 _DEFERRED: contextvars.ContextVar[list[BatchStatistics] | None] = contextvars.ContextVar("deferred", default=None)
 _FEW_CHANNELS = 4
 _MANY_FEATURES = 4096
-_SPARE_COLUMNS = 16
+SPARE_COLUMNS = 16
+"""By which rows of a product are kept from being powers of two apart: they would share the lines of the cache."""
 _FEWEST_COLUMNS = 256
 _BLOCKS = 64
 
@@ -167,7 +168,7 @@ class Dense(keras.layers.Dense):
         long = inputs.shape.rank == 2 and features >= _MANY_FEATURES and self.units >= _FEWEST_COLUMNS
         if not long or tf.config.list_physical_devices("GPU"):
             return super().call(inputs, training=training)
-        return _finish(self, _long_product(inputs, tf.convert_to_tensor(self.kernel)))
+        return finish(self, _long_product(inputs, tf.convert_to_tensor(self.kernel)))
 
 
 @keras.saving.register_keras_serializable(package="spout")
@@ -182,11 +183,11 @@ class Conv2D(keras.layers.Conv2D):
     def convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """The layer's outputs with this kernel in place of its own."""
         if self._is_fast(inputs):
-            return _finish(self, _halving_convolution(inputs, kernel))
-        return _finish(self, self.convolution_op(inputs, kernel))
+            return finish(self, _halving_convolution(inputs, kernel))
+        return finish(self, self.convolution_op(inputs, kernel))
 
     def _is_fast(self, inputs: tf.Tensor) -> bool:
-        return _is_halving(self) and inputs.shape[-1] <= _FEW_CHANNELS and _has_even_sides(inputs)
+        return is_halving(self) and inputs.shape[-1] <= _FEW_CHANNELS and _has_even_sides(inputs)
 
 
 @keras.saving.register_keras_serializable(package="spout")
@@ -198,12 +199,12 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        if _is_halving(self) and self.filters <= _FEW_CHANNELS and None not in inputs.shape[1:3]:
-            return _finish(self, _doubling_convolution(inputs, tf.convert_to_tensor(self.kernel)))
+        if is_halving(self) and self.filters <= _FEW_CHANNELS and None not in inputs.shape[1:3]:
+            return finish(self, _doubling_convolution(inputs, tf.convert_to_tensor(self.kernel)))
         if tuple(self.strides) != (1, 1) or self.padding != "same" or any(side % 2 == 0 for side in self.kernel_size):
             return super().call(inputs)
         kernel = tf.transpose(tf.convert_to_tensor(self.kernel)[::-1, ::-1], [0, 1, 3, 2])
-        return _finish(self, tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME"))
+        return finish(self, tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME"))
 
 
 @keras.saving.register_keras_serializable(package="spout")
@@ -223,7 +224,7 @@ class DoublingConv2D(keras.layers.Conv2D):
         height, width = inputs.shape[1:3]
         shape = tf.stack([tf.shape(inputs)[0], 2 * height, 2 * width, self.filters])
         kernel = _widened(tf.convert_to_tensor(self.kernel))
-        return _finish(self, tf.nn.conv2d_transpose(inputs, kernel, shape, strides=2, padding="SAME"))
+        return finish(self, tf.nn.conv2d_transpose(inputs, kernel, shape, strides=2, padding="SAME"))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Twice the height and width."""
@@ -247,10 +248,10 @@ class WholeMapConv2D(keras.layers.Conv2D):
         features = inputs.shape[1] * inputs.shape[2] * inputs.shape[3]
         kernel = tf.reshape(tf.convert_to_tensor(self.kernel), [features, self.filters])
         outputs = _tall_product(tf.reshape(inputs, [-1, features]), kernel)
-        return _finish(self, tf.reshape(outputs, [-1, 1, 1, self.filters]))
+        return finish(self, tf.reshape(outputs, [-1, 1, 1, self.filters]))
 
 
-def _finish(layer: keras.layers.Layer, outputs: tf.Tensor) -> tf.Tensor:
+def finish(layer: keras.layers.Layer, outputs: tf.Tensor) -> tf.Tensor:
     """Adds the bias and applies the activation."""
     if layer.use_bias:
         outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(layer.bias))
@@ -267,7 +268,7 @@ def _widened(kernel: tf.Tensor) -> tf.Tensor:
     return rows[:, :-1] + rows[:, 1:]
 
 
-def _is_halving(layer: keras.layers.Layer) -> bool:
+def is_halving(layer: keras.layers.Layer) -> bool:
     """Whether a (transposed) convolution has kernel 4, stride 2 and padding 'same'."""
     return (
         tuple(layer.kernel_size) == (4, 4)
@@ -337,8 +338,7 @@ def _long_product(features: tf.Tensor, kernel: tf.Tensor) -> Any:
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.matmul(upstream, kernel, transpose_b=True), tf.matmul(features, upstream, transpose_a=True)
 
-    # Rows of outputs that are powers of two apart share the same lines of the cache.
-    middle = kernel.shape[1] // 2 + _SPARE_COLUMNS
+    middle = kernel.shape[1] // 2 + SPARE_COLUMNS
     return tf.concat([features @ kernel[:, :middle], features @ kernel[:, middle:]], axis=1), gradient
 
 

@@ -11,12 +11,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from models.layers import Conv2D, Conv2DTranspose
+from models.layers import SPARE_COLUMNS, Conv2D, Conv2DTranspose, finish, is_halving
 
 _WIDE = 64 * 128
 """Channels in times channels out from which on the product is faster."""
-_SPARE_COLUMNS = 16
-"""Columns of zeros beside a product, whose rows would else be powers of two apart and share the lines of the cache."""
 
 
 @keras.saving.register_keras_serializable(package="spout")
@@ -26,7 +24,7 @@ class WideConv2D(Conv2D):
     def convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         if not _is_wide(self, inputs, kernel):
             return super().convolve(inputs, kernel)
-        return _finish(self, _halved(inputs, kernel))
+        return finish(self, _halved(inputs, kernel))
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         kernel = tf.convert_to_tensor(self.kernel)
@@ -41,24 +39,13 @@ class WideConv2DTranspose(Conv2DTranspose):
         kernel = tf.convert_to_tensor(self.kernel)
         if not _is_wide(self, inputs, kernel):
             return super().call(inputs)
-        return _finish(self, _doubled(inputs, kernel))
-
-
-def _finish(layer: keras.layers.Layer, outputs: tf.Tensor) -> tf.Tensor:
-    outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(layer.bias)) if layer.use_bias else outputs
-    return layer.activation(outputs)
+        return finish(self, _doubled(inputs, kernel))
 
 
 def _is_wide(layer: keras.layers.Layer, inputs: tf.Tensor, kernel: tf.Tensor) -> bool:
     """Whether the product is faster and gives the same: as measured, and for sides of whole blocks."""
     return (
-        tuple(layer.kernel_size) == (4, 4)
-        and tuple(layer.strides) == (2, 2)
-        and tuple(layer.dilation_rate) == (1, 1)
-        and layer.padding == "same"
-        and layer.data_format == "channels_last"
-        and getattr(layer, "groups", 1) == 1
-        and not getattr(layer, "output_padding", None)
+        is_halving(layer)
         and kernel.shape[2] * kernel.shape[3] >= _WIDE
         and inputs.dtype == kernel.dtype == tf.float32
         and None not in inputs.shape[1:3]
@@ -105,7 +92,7 @@ def _kernel_gradient(images: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
     count = tf.shape(pixels)[0]
     listed = tf.reshape(tf.pad(features, [[1, 0], [0, 1], [0, 1], [0, 0]]), [-1, outputs])
     starts = [height * width - (a * width + b) for a in (0, 1) for b in (0, 1)]
-    columns = [listed[start : start + count] for start in starts] + [tf.zeros([count, _SPARE_COLUMNS])]
+    columns = [listed[start : start + count] for start in starts] + [tf.zeros([count, SPARE_COLUMNS])]
     taps = tf.matmul(pixels, tf.concat(columns, axis=1), transpose_a=True)[:, : 4 * outputs]
     taps = tf.reshape(taps, [2, 2, channels, 2, 2, outputs])
     return tf.reshape(tf.transpose(taps, [3, 0, 4, 1, 2, 5]), [4, 4, channels, outputs])

@@ -59,7 +59,7 @@ def test_every_command_is_there() -> None:
 
 
 def test_the_tiny_run_is_that_of_the_tests() -> None:
-    assert benchmark.TINY[: len(TINY)] == TINY
+    assert benchmark.TINY_RUN[: len(TINY)] == TINY
 
 
 @pytest.mark.parametrize("arguments", [["--only=run,run"], ["--only=walk"], ["--saves=0"], ["--folder=nowhere"]])

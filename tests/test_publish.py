@@ -111,7 +111,7 @@ def test_only_a_published_run_is_replaced(published: Path, finished: Path, tmp_p
 def test_weights_are_halved_where_that_costs_little(tmp_path: Path) -> None:
     model = rouse(FactorVAEOptions(latent_size=3).build((64, 64, 1), 0))
     model.step.assign(2**40 + 1)
-    weights = published_weights(model)
+    weights = published_weights(model, needed_networks(model))
     assert {weights[name].dtype.name for name in weights if name.endswith("kernel")} == {"float16"}
     assert {weights[name].dtype.name for name in weights if name.endswith("bias")} == {"float32"}
     assert not any(name.startswith("discriminator") for name in weights)
@@ -124,7 +124,7 @@ def test_weights_are_halved_where_that_costs_little(tmp_path: Path) -> None:
     assert np.abs(ours - theirs).max() > 0
     large = model.networks["encoder"].trainable_variables[0]
     large.assign(large + 1e5)
-    assert published_weights(model)[large.path].dtype == np.float32
+    assert published_weights(model, needed_networks(model))[large.path].dtype == np.float32
 
 
 def test_of_a_model_of_pairs_all_that_translates_is_kept() -> None:
@@ -137,7 +137,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     write_weights(tmp_path, model)
     with pytest.raises(UserError, match=r"is of another model: .* has the shape"):
         restore_published(tmp_path, wider)
-    weights = published_weights(model)
+    weights = published_weights(model, needed_networks(model))
     weights["guest"] = np.zeros(1)
     with pytest.raises(ValueError, match="one of the two has no guest"):
         assign_weights(model, weights)

@@ -16,23 +16,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.tiny_bindings import TINY
+
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT = 300
-
-TINY = (
-    "data.source = 'synthetic'",
-    "ibgan.z_dim = 4",
-    "ibgan.r_dim = 2",
-    "ibgan.generator_width = 2",
-    "ibgan.discriminator_width = 2",
-    "experiment.global_batch = 8",
-    "experiment.evaluate_every = 0",
-    "experiment.best_metric = None",
-    "evaluation.metrics = ()",
-    "traversal.rows = 2",
-    "traversal.steps = 3",
-)
-"""Bindings that turn gin/ibgan.gin into something that takes seconds."""
 
 PAIRS = (
     "data.source = 'synthetic'",

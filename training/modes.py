@@ -16,7 +16,6 @@ from models.noise import Noise
 from models.pairs import PairModel
 from training import pictures
 from training.benchmark import measure
-from training.checkpoints import restore_weights
 from training.configuration import load, resolved
 from training.evaluation import Evaluator
 from training.experiment import Experiment, Trained, build, build_model, image_shape_of
@@ -25,7 +24,7 @@ from training.interpolation import write_films
 from training.options import Configuration
 from training.pair_export import export_pairs
 from training.publish import publish as publish
-from training.published import restore_published
+from training.published import restore_run
 from training.run_folder import RunFolder
 from training.runtime import prepare
 from training.translate import translate_images
@@ -77,19 +76,14 @@ def restored_model(configuration: Configuration, run_dir: str | Path, checkpoint
 
 
 def _restore(model: DisentanglementModel, folder: RunFolder, checkpoint: str) -> None:
-    if folder.is_published:
-        if checkpoint != "last":
-            raise UserError(f"{folder.path} is a published run, which has one state; leave --checkpoint out")
-        say(f"{folder.path}: published weights of step {restore_published(folder.path, model)}")
-        return
-    step = restore_weights(folder.checkpoints, model, checkpoint)
+    step = restore_run(folder, model, checkpoint)
     if step is None and folder.has_checkpoint:
         raise UserError(
             f"{folder.path} has no whole {checkpoint} checkpoint; train it again, or give another --run_dir"
         )
     if step is None:
         raise UserError(f"{folder.path} has no {checkpoint} checkpoint yet; train it first")
-    say(f"{folder.path}: checkpoint of step {step}")
+    say(f"{folder.path}: {'published weights' if folder.is_published else 'checkpoint'} of step {step}")
 
 
 def translate(configuration: Configuration, run_dir: str | Path, checkpoint: str, flags: TranslateFlags) -> int:

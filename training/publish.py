@@ -20,7 +20,7 @@ from training.evaluation import Evaluator, Scores, score_values
 from training.experiment import Experiment, build_model
 from training.export import plain_copy
 from training.pair_grids import CAPTIONS, PairPainter
-from training.published import needed_networks, restore_published, write_weights
+from training.published import restore_published, write_weights
 from training.run_folder import WEIGHTS, RunFolder, read_json
 from training.summary import score_rows
 from training.traversal import Painter
@@ -48,10 +48,9 @@ def publish(experiment: Experiment, folder: RunFolder, checkpoint: str, out: str
     if target.exists() and not (target / WEIGHTS).is_file() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} holds something that is no published run; choose another --out")
     plain = plain_copy(experiment)
-    kept = needed_networks(plain)
     with atomic_folder(target) as new:
         _copy_configuration(folder, new)
-        write_weights(new, plain)
+        kept = write_weights(new, plain)
         # As others will have it: with networks that were left out as they are before training.
         shape = experiment.model.image_shape
         model = build_model(experiment.configuration, experiment.runtime, shape, optimizers=False)

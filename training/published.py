@@ -6,7 +6,7 @@ training needs, such as discriminators.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -17,8 +17,9 @@ from common.damage import NPZ_DAMAGE
 from common.errors import UserError
 from common.files import atomic_file
 from models.base import DisentanglementModel
+from training.checkpoints import restore_weights
 from training.export import endpoints
-from training.run_folder import WEIGHTS
+from training.run_folder import WEIGHTS, RunFolder
 
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
@@ -49,12 +50,10 @@ def _named(model: DisentanglementModel) -> dict[str, keras.Variable]:
     return dict(zip(names, model.variables, strict=True))
 
 
-def published_weights(model: DisentanglementModel) -> dict[str, np.ndarray]:
-    """What is kept of a model, by the names of its variables."""
+def published_weights(model: DisentanglementModel, kept_networks: Sequence[str]) -> dict[str, np.ndarray]:
+    """What is kept of a model, by the names of its variables; `kept_networks` are its `needed_networks`."""
     networks = model.networks
-    left_out = {
-        id(variable) for name in networks.keys() - set(needed_networks(model)) for variable in networks[name].variables
-    }
+    left_out = {id(variable) for name in networks.keys() - set(kept_networks) for variable in networks[name].variables}
     kept = {name: variable for name, variable in _named(model).items() if id(variable) not in left_out}
     return {name: _halved(np.asarray(variable.value)) for name, variable in kept.items()}
 
@@ -83,11 +82,34 @@ def assign_weights(model: DisentanglementModel, weights: Mapping[str, np.ndarray
         variables[path].assign(values.astype(variables[path].dtype))
 
 
-def write_weights(folder: Path, model: DisentanglementModel) -> None:
-    """Writes the file into a folder."""
-    weights = published_weights(model)
+def write_weights(folder: Path, model: DisentanglementModel) -> list[str]:
+    """Writes the file into a folder; returns the names of the networks that are in it."""
+    kept = needed_networks(model)
+    weights = published_weights(model, kept)
     with atomic_file(folder / WEIGHTS) as path, path.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **weights)
+    return kept
+
+
+def restore_run(folder: RunFolder, model: DisentanglementModel, checkpoint: str = "last") -> int | None:
+    """Gives a model the weights of a run, published or not.
+
+    Args:
+        folder: of the run.
+        model: with its options.
+        checkpoint: `last`, `best`, or one of the model's snapshots; a published run has only the last.
+
+    Returns:
+        its step, or None if there is no whole checkpoint of that name.
+
+    Raises:
+        UserError: an unknown checkpoint, or one of another model.
+    """
+    if not folder.is_published:
+        return restore_weights(folder.checkpoints, model, checkpoint)
+    if checkpoint != "last":
+        raise UserError(f"{folder.path} is a published run, which has one state; leave --checkpoint out")
+    return restore_published(folder.path, model)
 
 
 def restore_published(folder: Path, model: DisentanglementModel) -> int:

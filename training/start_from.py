@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 from common.errors import UserError
 from common.files import write_text
-from training.checkpoints import restore_weights
 from training.configuration import load
 from training.experiment import Experiment, image_shape_of
-from training.published import restore_published
+from training.published import restore_run
 from training.run_folder import RunFolder, read_json
 
 _RECORD = "start_from.json"
@@ -71,9 +70,7 @@ def take_over(experiment: Experiment) -> Origin:
         raise UserError(f"experiment.start_from is {name!r}, a run of {kinds[0]}; this one is of {kinds[1]}")
     try:
         other = options.build(image_shape_of(configuration), configuration.experiment.seed)
-        step = (
-            restore_published(folder.path, other) if folder.is_published else restore_weights(folder.checkpoints, other)
-        )
+        step = restore_run(folder, other)
         if step is None:
             raise UserError(f"experiment.start_from is {name!r}, which has no checkpoint yet; train it first")
         with experiment.runtime.strategy.scope():

@@ -133,19 +133,12 @@ class DomainBatchNormalization(BatchNormalization):
 class _Chain(Stack):
     """A chain with batch normalization and a scheme of their own for its linear layers."""
 
+    convolution = WideConv2D
+    deconvolution = WideConv2DTranspose
+
     def __init__(self, name: str, tensor: keras.KerasTensor, plan: Builder) -> None:
         super().__init__(name, tensor, plan.initialization, slope=plan.slope)
         self.plan = plan
-
-    def convolve(self, filters: int, kernel: int, stride: int, use_bias: bool = True, dtype: str | None = None) -> None:
-        area, channels = kernel * kernel, self.tensor.shape[-1]
-        arguments = self._arguments("convolution", channels * area, filters * area, use_bias)
-        self.tensor = WideConv2D(filters, kernel, stride, padding="same", dtype=dtype, **arguments)(self.tensor)
-
-    def deconvolve(self, filters: int, kernel: int, stride: int, use_bias: bool = True) -> None:
-        area, channels = kernel * kernel, self.tensor.shape[-1]
-        arguments = self._arguments("deconvolution", filters * area, channels * area, use_bias)
-        self.tensor = WideConv2DTranspose(filters, kernel, stride, padding="same", **arguments)(self.tensor)
 
     def normalize(self, dropout: float = 0.0) -> None:
         """Appends batch normalization and, after it, dropout."""

@@ -7,7 +7,7 @@ linear units, for two CPU cores). The networks of the other data were never publ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import keras
@@ -80,32 +80,29 @@ _COLOR = Plan(
     recognition=128,
 )
 
+_MNIST = Plan(
+    side=28,
+    stem=1024,
+    stem_bias=False,
+    map_shape=(7, 7, 128),
+    deconvolutions=(Convolution(64),),
+    last="sigmoid",
+    convolutions=_MNIST_TRUNK,
+    features=1024,
+    recognition=128,
+    scheme="dcgan_pytorch",
+    unbiased=True,
+)
+
 PLANS: dict[str, Plan] = {
-    "mnist_community": Plan(
-        side=28,
-        stem=1024,
-        stem_bias=False,
-        map_shape=(7, 7, 128),
-        deconvolutions=(Convolution(64),),
-        last="sigmoid",
-        convolutions=_MNIST_TRUNK,
-        features=1024,
-        recognition=128,
-        scheme="dcgan_pytorch",
-        unbiased=True,
-    ),
-    "mnist_small": Plan(
-        side=28,
+    "mnist_community": _MNIST,
+    "mnist_small": replace(
+        _MNIST,
         stem=256,
-        stem_bias=False,
         map_shape=(7, 7, 64),
         deconvolutions=(Convolution(32),),
-        last="sigmoid",
         convolutions=(Convolution(32, normalized=False), Convolution(64)),
         features=256,
-        recognition=128,
-        scheme="dcgan_pytorch",
-        unbiased=True,
     ),
     "mnist_official": Plan(
         side=28,

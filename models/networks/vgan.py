@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from models.initializers import WeightInitialization
-from models.layers import DoublingConv2D, WholeMapConv2D
+from models.layers import Conv2D, DoublingConv2D, WholeMapConv2D
 from models.networks.stack import Stack
 
 Bottleneck = Literal["spatial", "vector", "instance_noise", "none"]
@@ -170,7 +170,7 @@ class _Stack(Stack):
         inputs = self.tensor
         channels = inputs.shape[-1]
         self.activate()
-        self.convolve(min(channels, filters), 3, 1, doubled=doubled)
+        self._convolve_by(DoublingConv2D if doubled else Conv2D, min(channels, filters), 3, 1)
         self.activate()
         self.convolve(filters, 3, 1)
         branch, self.tensor = self.tensor, inputs
@@ -179,22 +179,6 @@ class _Stack(Stack):
         if doubled:
             self.tensor = Doubling(name=f"{self.name}_{self.place}_doubling")(self.tensor)
         self.tensor = ResidualSum(name=self._next("sum"))([self.tensor, branch])
-
-    def convolve(
-        self,
-        filters: int,
-        kernel: int,
-        stride: int,
-        use_bias: bool = True,
-        dtype: str | None = None,
-        doubled: bool = False,
-    ) -> None:
-        if not doubled:
-            super().convolve(filters, kernel, stride, use_bias, dtype)
-            return
-        area, channels = kernel * kernel, self.tensor.shape[-1]
-        arguments = self._arguments("convolution", channels * area, filters * area, use_bias)
-        self.tensor = DoublingConv2D(filters, kernel, padding="same", dtype=dtype, **arguments)(self.tensor)
 
     def halve(self) -> None:
         """Appends average pooling 3 x 3 at stride 2; the padding counts: all sums are divided by 9."""
