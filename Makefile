@@ -72,7 +72,7 @@ results: setup
 
 ## benchmarks: time everything of docs/performance.md and write it there; installs torch (some two hours, on two idle cores)
 benchmarks: setup-benchmarks
-	@failed=; for name in steps_vs_pytorch data render start_up metrics; do \
+	@failed=; for name in steps_vs_pytorch data render start_up metrics dhsic; do \
 	    $(PY) -m benchmarks.$$name --write || { [ $$? -lt 128 ] || exit 130; failed="$$failed $$name"; }; \
 	done; [ -z "$$failed" ] || { echo "error: ended with an error, which is above:$$failed" >&2; exit 1; }
 

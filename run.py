@@ -34,6 +34,7 @@ import sys
 
 from absl import flags
 
+from common.arguments import at_home
 from common.errors import UserError, run_command
 from common.tensorflow_start import import_tensorflow
 from training.sweep_member import stop_with_sweep
@@ -84,14 +85,23 @@ flags.DEFINE_integer("samples", None, "mode translate: so many drawn styles inst
 flags.DEFINE_bool("help", False, "Shows this help.", short_name="h")
 
 _SWEEP_FLAGS = ("sweep", "seeds", "sweep_index", "parallel", "dry_run", "summarize")
-_SELECT_FLAGS = ("runs", "out", "preset", "seed", "allow_unfinished")
-_TRANSLATE_FLAGS = ("input", "direction", "style", "samples", "out", "seed")
+_UNTRAINED_MODES = ("train", "describe", "benchmark")
+_MODES_OF = {
+    **dict.fromkeys(("runs", "preset", "allow_unfinished"), ("select",)),
+    **dict.fromkeys(("input", "direction", "style", "samples"), ("translate",)),
+    "seed": ("select", "translate"),
+    "out": ("select", "translate", "publish"),
+    "checkpoint": tuple(mode for mode in MODES if mode not in _UNTRAINED_MODES),
+}
+"""The modes that a flag is for; all others take all modes, or are for sweeps."""
+_BINDINGS = {"seed": "experiment.seed = 1", "preset": "evaluation.preset = 'fast'"}
+"""What is meant by a flag, perhaps, in a mode that it is not for."""
 
 
 def main() -> int:
     """Parses the flags and runs the mode."""
     try:
-        arguments = FLAGS(sys.argv)
+        arguments = FLAGS(at_home(sys.argv))
     except flags.Error as error:
         message = re.sub(r"invalid literal for int\(\) with base 10: (.*)", r"\1 is no whole number", str(error))
         raise UserError(f"{message}; python run.py --help shows all flags") from None
@@ -121,19 +131,22 @@ def _given(names: tuple[str, ...]) -> list[str]:
 
 def _check_flags() -> None:
     """What can be found wrong without TensorFlow."""
+    for name in ("run_dir", "out"):
+        if FLAGS[name].value == "":
+            raise UserError(f"--{name} is empty; give a folder, or leave it out")
+    for name in _given(tuple(_MODES_OF)):
+        if FLAGS.mode not in _MODES_OF[name]:
+            others = ", ".join(_MODES_OF[name])
+            hint = f", or give --gin_param={_BINDINGS[name]!r}" if name in _BINDINGS else ""
+            raise UserError(f"--{name} is a flag of --mode={others}, not of {FLAGS.mode}; leave it out{hint}")
     if FLAGS.mode == "select":
-        if wrong := _given(("gin_file", "run_dir", "input", "direction", "style", "samples", *_SWEEP_FLAGS)):
+        if wrong := _given(("gin_file", "run_dir", *_SWEEP_FLAGS)):
             raise UserError(f"--{wrong[0]} means nothing to --mode=select, which takes --runs='runs/a/*' and --out")
         if not FLAGS.runs:
             raise UserError("--mode=select needs run folders: --runs='runs/a/*'")
         return
-    allowed = {"translate": _TRANSLATE_FLAGS, "publish": ("out",)}.get(FLAGS.mode, ())
-    if wrong := [name for name in _given(_SELECT_FLAGS) if name not in allowed]:
-        raise UserError(f"--{wrong[0]} is a flag of --mode=select; add that, or leave the flag out")
     if FLAGS.mode == "translate":
         _translate_flags()
-    elif wrong := [name for name in _given(_TRANSLATE_FLAGS) if name not in allowed]:
-        raise UserError(f"--{wrong[0]} is a flag of --mode=translate; add that, or leave the flag out")
     if wrong := _given(_SWEEP_FLAGS):
         _check_sweep_flags(wrong[0])
     if not FLAGS.gin_file and not FLAGS.run_dir:

@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib.metadata
 import io
 import json
 import platform
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,11 +25,22 @@ from typing import Any
 import numpy as np
 from PIL import Image, features
 
-from benchmarks.pages import contest_table, disturbance_of, figure, section, setting, write_performance
+from benchmarks.pages import contest_table, disturbance_of, figure, section, setting, threads_table, write_performance
 from benchmarks.pages import table as markdown
-from benchmarks.turns import Runner, Turn, choose_cores, measure, processor, spread, summarize, table
+from benchmarks.turns import (
+    Runner,
+    Turn,
+    choose_cores,
+    measure,
+    measure_threads,
+    per_image,
+    processor,
+    spread,
+    summarize,
+    table,
+    versions_of,
+)
 from common.arguments import CommandParser
-from common.cores import available_cores
 from common.errors import UserError, run_command
 from data_gen.archives import open_container
 from data_gen.celeba import PRESETS, picture_of
@@ -151,26 +160,6 @@ def reading_runner(path: Path, way: str, batch: int, threads: int) -> Runner:
     return run_lookup
 
 
-def scaling(folder: Path, preset: str) -> dict[int, dict[str, float]]:
-    """Images per second by number of threads."""
-    rates: dict[int, list[float]] = {}
-    runners = {count: suite_runner(folder, preset, count) for count in (1, 2, 4, 8, 16) if count <= available_cores()}
-    for _ in range(4):
-        for count, run in runners.items():
-            begin = time.perf_counter()
-            run(2)
-            rates.setdefault(count, []).append(2 * IMAGES / (time.perf_counter() - begin))
-    return {count: spread(values[1:]) for count, values in rates.items()}
-
-
-def per_image(turns: dict[str, list[Turn]], images: int) -> dict[str, list[Turn]]:
-    """Turns counted in images instead of steps."""
-    return {
-        name: [Turn(turn.rate * images, turn.cpu_seconds / images, turn.disturbance) for turn in taken]
-        for name, taken in turns.items()
-    }
-
-
 def processor_time(turns: dict[str, list[Turn]]) -> dict[str, dict[str, float]]:
     """Microseconds of processor time for an image, to which waiting does not add; and their ratio."""
     used = {name: [turn.cpu_seconds * 1e6 for turn in taken] for name, taken in turns.items()}
@@ -192,7 +181,7 @@ def page_section(result: Mapping[str, Any]) -> str:
         result["threads"],
         {"Pillow": versions["pillow"], "NumPy": versions["numpy"], "TensorFlow": versions["tensorflow"]},
         f"{result['turns']} rounds",
-        disturbance_of(preparation, reading),
+        disturbance_of(preparation, result["scaling"], reading),
     )
     decoded = (
         f"From JPEG files of {WIDTH} x {HEIGHT} pixels, {result['mean_bytes']:,.0f} bytes on average, to arrays of "
@@ -203,7 +192,6 @@ def page_section(result: Mapping[str, Any]) -> str:
         f"Microseconds of processor time for an image: spout {figure(used['spout'], 0)}, plain Pillow "
         f"{figure(used['plain Pillow'], 0)}, ratio {figure(used['ratio'])}."
     )
-    scaled = [[f"{threads}", figure(rate, 0)] for threads, rate in result["scaling"].items()]
     rows = [
         [name, figure(rate, 0), figure({key: value / needed for key, value in rate.items()}, 1)]
         for name, rate in reading["per_second"].items()
@@ -214,7 +202,7 @@ def page_section(result: Mapping[str, Any]) -> str:
         decoded,
         contest_table(preparation, "images per second", 0),
         times,
-        markdown(["threads", "images per second, median (range)"], scaled) if len(scaled) > 1 else "",
+        threads_table(result["scaling"], "images per second"),
         f"Reading back for training, beside the {needed:,.0f} images a second that the fastest model needs:",
         markdown(["", "images per second, median (range)", "so many times what is needed"], rows),
     )
@@ -242,7 +230,7 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {
         "processor": processor(),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": versions_of(PACKAGES),
         "libjpeg_turbo": features.version("libjpeg_turbo"),
         "preset": options.preset,
         "threads": options.threads,
@@ -260,7 +248,8 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
         turns = per_image(measure(builders, cores, options.turns, 2, "preparation"), IMAGES)
         result["preparation"] = summarize(turns)
         result["preparation"]["processor_time"] = processor_time(turns)
-        result["scaling"] = scaling(folder, options.preset)
+        build = functools.partial(suite_runner, folder, options.preset)
+        result["scaling"] = summarize(per_image(measure_threads(build, options.turns, 5, "preparation"), IMAGES))
         size = PRESETS[options.preset].size
         path = Path(temporary) / "images.npy"
         np.save(path, np.random.default_rng(0).integers(0, 256, (_EXAMPLES, size, size, 3), dtype=np.uint8))
@@ -286,8 +275,7 @@ def show(result: Mapping[str, Any]) -> None:
         f"microseconds, ratio {used['ratio']['median']:.2f} ({used['ratio']['low']:.2f} - {used['ratio']['high']:.2f})"
     )
     print(f"goal: at least {PREPARATION_GOAL} times as fast; {'reached' if ratio >= PREPARATION_GOAL else 'missed'}\n")
-    for count, rate in result["scaling"].items():
-        print(f"  {count:>2} threads: {rate['median']:,.0f} images/s ({rate['low']:,.0f} - {rate['high']:,.0f})")
+    print(threads_table(result["scaling"], "images/s"))
     print("\n" + table("reading", result["reading"], "images/s"))
     print(f"needed: {result['reading_needed']:,.0f} images/s")
     for name, factor in result["reading_times"].items():

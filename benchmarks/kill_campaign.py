@@ -22,7 +22,6 @@ cores do no harm: slower runs are only killed earlier in their work. The last li
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import json
 import os
 import platform
@@ -36,8 +35,9 @@ from typing import Any
 from benchmarks.kill_scenarios import KINDS, Scenario, scenarios, write_inputs
 from benchmarks.kill_sequences import Campaign, Tally
 from benchmarks.pages import row, write_section
-from benchmarks.turns import ROOT, processor
+from benchmarks.turns import ROOT, processor, versions_of
 from common.arguments import CommandParser
+from common.cores import available_cores
 from common.errors import UserError, near_matches, run_command
 from common.files import write_text
 from common.output import say
@@ -160,9 +160,9 @@ def _conditions(options: Any) -> dict[str, Any]:
         "command": " ".join(words),
         "seed": options.seed,
         "processor": processor(),
-        "cores_used": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores_used": available_cores(),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": versions_of(PACKAGES),
     }
 
 

@@ -1,7 +1,7 @@
 """Times every metric beside a plain re-implementation of the usual method, in turns, and checks that the values agree.
 
   make benchmarks                                      sets .venv up, then runs this among other programs
-  python -m benchmarks.metrics                         once scikit-learn is there: all metrics (an hour)
+  python -m benchmarks.metrics                         all metrics (an hour)
   python -m benchmarks.metrics --metrics=mig,dhsic     some of them
   python -m benchmarks.metrics --suite                 only what the complete suite takes (minutes)
   python -m benchmarks.metrics --write                 puts the tables into docs/performance.md, too
@@ -11,7 +11,7 @@ The usual method is one scikit-learn or scipy call for each pair, or whole matri
 mix them with noise; 73,728 images for InfoGAN-CR's protocols, 10,000 and 5,000 for disentanglement_lib's. Ours run as
 users run them, on as many processor cores as they are given (`--threads`), the plain ones as scikit-learn runs by
 default; processor seconds tell the two apart. The ratios are formed within a round. Then the complete suite is timed in
-a process of its own. The last line printed is the result as JSON.
+a process of its own. The last line printed is the result as JSON. What memory dHSIC takes: `benchmarks.dhsic`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,11 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
-import importlib.metadata
 import json
 import multiprocessing
 import os
 import platform
 import time
-import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +32,7 @@ import numpy as np
 
 from benchmarks.pages import figure, section, setting, write_performance
 from benchmarks.pages import table as markdown
-from benchmarks.turns import MOST_DISTURBANCE, busy_seconds, choose_cores, processor, spread
+from benchmarks.turns import MOST_DISTURBANCE, busy_seconds, choose_cores, processor, some_of, spread, versions_of
 from common.arguments import CommandParser
 from common.errors import UserError, run_command
 from common.output import say
@@ -313,17 +311,6 @@ def own_seconds() -> float:
     return total
 
 
-def dhsic_memory(rows: int) -> float:
-    """Megabytes that dHSIC takes at its peak, beside its input."""
-    arrays = dhsic_arrays(rows)
-    ours("dhsic", arrays)
-    tracemalloc.start()
-    ours("dhsic", arrays)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak / 1e6
-
-
 def run_suite(rows: int, cores: tuple[int, ...], names: Sequence[str]) -> dict[str, Any]:
     """Seconds that each metric takes when all are run one after the other, starting processes included."""
     if hasattr(os, "sched_setaffinity"):
@@ -460,13 +447,13 @@ def suite_section(result: Mapping[str, Any]) -> str:
     return section(
         f"The complete suite of {len(slowest)} metrics",
         _setting(result, "one round", max(suite["others"], apart["others"])),
-        f"One after the other, the start of worker processes included. {_representation(result)} dHSIC takes "
-        f"{result['dhsic_megabytes']:.0f} MB at its peak.",
+        f"One after the other, the start of worker processes included. {_representation(result)}",
         markdown(["", "seconds"], rows),
     )
 
 
 def _setting(result: Mapping[str, Any], rounds: str, disturbance: float) -> str:
+    """Where the metrics were timed, and with what."""
     named = {"NumPy": "numpy", "SciPy": "scipy", "scikit-learn": "scikit-learn"}
     versions = {name: result["versions"].get(package) for name, package in named.items()}
     return setting(result["processor"], len(result["cores"]), versions, rounds, disturbance)
@@ -497,17 +484,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Measures and prints tables and JSON."""
     options = parse()
-    names = options.metrics.split(",")
-    unknown = [name for name in names if name not in CONTESTS]
-    if unknown or len(set(names)) < len(names):
-        raise UserError(f"--metrics={options.metrics}; give some of {', '.join(CONTESTS)}, each once")
+    names = some_of("metrics", options.metrics, CONTESTS)
     if options.turns < 1 or options.slow_turns < 0 or options.rows < 200:
         raise UserError("--turns: allowed: 1 or more; --slow_turns: 0 or more; --rows: 200 or more")
-    if not options.suite:
-        try:
-            importlib.metadata.version("scikit-learn")
-        except importlib.metadata.PackageNotFoundError:
-            raise UserError("scikit-learn is not installed; run: pip install -r requirements-benchmarks.txt") from None
     machine, cores = processor(), choose_cores(options.threads)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
@@ -519,22 +498,19 @@ def main() -> int:
     say("the complete suite")
     suite = time_suite(options.rows, cores, suite_names(slow=False))
     slow = time_suite(options.rows, cores, suite_names(slow=True))
-    memory = dhsic_memory(options.rows)
     print(f"{machine['name']}, {len(cores)} of {machine['cores']} cores, {options.rows:,} images, {NUM_CODES} codes\n")
     if contests:
         print(f"{table(contests)}\n")
     print(suite_table(suite, slow, len(cores)))
-    print(f"dhsic takes {memory:.0f} MB at its peak\n")
     result = {
         "processor": machine,
         "cores": list(cores),
         "rows": options.rows,
         "python": platform.python_version(),
-        "versions": _versions(),
+        "versions": versions_of(PACKAGES),
         "contests": contests,
         "suite": suite,
         "apart": slow,
-        "dhsic_megabytes": memory,
     }
     if options.write:
         write_performance("metrics suite", suite_section(result))
@@ -542,16 +518,6 @@ def main() -> int:
             write_performance("metrics contests", contests_section(result))
     print(json.dumps(result))
     return 0 if all(contest["agrees"] for contest in contests.values()) else 1
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 if __name__ == "__main__":

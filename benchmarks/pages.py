@@ -98,6 +98,20 @@ def contest_table(summary: Mapping[str, Any], unit: str, digits: int = 2) -> str
     return table(["", f"{unit}, median (range)", f"{first} is so many times as fast, median (range)"], rows)
 
 
+def threads_table(summary: Mapping[str, Any], unit: str) -> str:
+    """A summary of `benchmarks.turns.measure_threads` as a table: the rates by threads, beside one thread's.
+
+    Args:
+        summary: what was measured.
+        unit: of the rates, for example `images per second`.
+    """
+    rows = []
+    for threads, rate in summary["per_second"].items():
+        ratio = summary["ratios"].get(f"{threads} / 1")
+        rows.append([threads, figure(rate, 0), figure(ratio) if ratio else ""])
+    return table(["threads", f"{unit}, median (range)", "so many times one thread's, median (range)"], rows)
+
+
 def section(title: str, *paragraphs: str) -> str:
     """A section of a page: its title and its paragraphs, of which empty ones are left out."""
     return "\n\n".join((f"### {title}", *filter(None, paragraphs))) + "\n"

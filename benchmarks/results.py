@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pages import row, write_section
+from benchmarks.turns import ROOT
 from common.arguments import CommandParser
 from common.errors import UserError, run_command
 
-ROOT = Path(__file__).resolve().parent.parent
 RUNS = Path("runs")
 PAGE = Path("docs") / "results.md"
 PICTURES = Path("docs") / "images"

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib.metadata
 import json
 import os
 import platform
@@ -37,7 +36,7 @@ import psutil
 
 from benchmarks.pages import figure, section, setting, table, write_performance
 from benchmarks.tiny_bindings import TINY
-from benchmarks.turns import ROOT, busy_seconds, choose_cores, processor, spread
+from benchmarks.turns import ROOT, busy_seconds, choose_cores, processor, some_of, spread, versions_of
 from common.arguments import CommandParser
 from common.errors import UserError, run_command
 from common.output import say
@@ -315,9 +314,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--folder", help="an existing folder on the disk to save to (default: of temporary files)")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/performance.md, too")
     options = parser.parse_args(arguments)
-    options.only = options.only.split(",")
-    if len(set(options.only)) < len(options.only) or any(name not in PARTS for name in options.only):
-        raise UserError(f"--only={','.join(options.only)}; give some of {', '.join(PARTS)}, each once")
+    options.only = some_of("only", options.only, PARTS)
     if min(options.turns, options.runs, options.saves) < 1:
         raise UserError("--turns, --runs and --saves: allowed: 1 or more")
     if options.folder is not None and not Path(options.folder).is_dir():
@@ -338,7 +335,7 @@ def main() -> int:
         "runs": options.runs,
         "saves": options.saves,
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": versions_of(PACKAGES),
     }
     measures: Mapping[str, Callable[[], dict[str, Any]]] = {
         "commands": lambda: time_commands(COMMANDS, options.turns, cores),

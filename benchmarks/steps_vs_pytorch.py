@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
-import importlib.metadata
 import importlib.util
 import json
 import platform
@@ -27,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.pages import contest_table, disturbance_of, section, setting, write_performance
-from benchmarks.turns import Runner, choose_cores, measure, processor, summarize, table
+from benchmarks.turns import Runner, choose_cores, measure, processor, some_of, summarize, table, versions_of
 from common.arguments import CommandParser
 from common.errors import UserError, run_command
 
@@ -159,13 +158,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _chosen(option: str, given: str, known: Sequence[str]) -> list[str]:
-    names = given.split(",")
-    if len(set(names)) < len(names) or any(name not in known for name in names):
-        raise UserError(f"--{option}={given}; give some of {', '.join(known)}, each once")
-    return names
-
-
 def page_section(
     case: Case, summary: Mapping[str, Any], precision: str, result: Mapping[str, Any], turns: int, steps: int
 ) -> str:
@@ -192,8 +184,8 @@ def page_section(
 def main() -> int:
     """Measures and prints tables and JSON."""
     options = parse()
-    names = _chosen("contestants", options.contestants, list(CONTESTANTS))
-    models = _chosen("models", options.models, list(CASES))
+    names = some_of("contestants", options.contestants, CONTESTANTS)
+    models = some_of("models", options.models, CASES)
     if options.turns < 1 or (options.steps_per_turn or 1) < 1:
         raise UserError("--turns and --steps_per_turn: allowed: 1 or more")
     if any(name.startswith("pytorch") for name in names) and importlib.util.find_spec("torch") is None:
@@ -208,7 +200,7 @@ def main() -> int:
         "device": options.device,
         "turns": options.turns,
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES if importlib.util.find_spec(name)},
+        "versions": versions_of(PACKAGES),
         "models": {},
     }
     print(f"{machine['name']}, {len(cores)} of {machine['cores']} cores, device {options.device}")

@@ -6,12 +6,14 @@ that are busy on those cores still spoil the figures: how much of the cores' tim
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import multiprocessing
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from common.cores import available_cores
 from common.errors import UserError
 from common.output import say
 
@@ -170,12 +173,52 @@ def measure(
             contestant.close()
 
 
+def thread_counts() -> list[int]:
+    """How many threads programs are tried with: 1, 2, 4 and so on, and one for each core that this process may use."""
+    most = available_cores()
+    return [*(2**power for power in range(most.bit_length()) if 2**power < most), most]
+
+
+def measure_threads(build: Build, turns: int, steps: int, what: str) -> dict[str, list[Turn]]:
+    """Lets a program with few threads and the same program with many take turns, on all cores that there are.
+
+    Args:
+        build: makes the runner for so many threads.
+        turns: how often each is run.
+        steps: of one turn, which are also the warm-up.
+        what: is measured, for messages.
+
+    Returns:
+        the turns by the number of threads, in words.
+    """
+    builders = {str(count): functools.partial(_with_threads, build, count) for count in thread_counts()}
+    return measure(builders, choose_cores(available_cores()), turns, steps, f"{what} by threads")
+
+
+def _with_threads(build: Build, count: int, cores: int) -> Runner:
+    del cores
+    return build(count)
+
+
+def per_image(turns: Mapping[str, Sequence[Turn]], images: int) -> dict[str, list[Turn]]:
+    """Turns counted in images instead of steps.
+
+    Args:
+        turns: by contestant.
+        images: of one step.
+    """
+    return {
+        name: [Turn(turn.rate * images, turn.cpu_seconds / images, turn.disturbance) for turn in taken]
+        for name, taken in turns.items()
+    }
+
+
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Median and range, to four digits behind the point."""
     return {"median": round(statistics.median(values), 4), "low": round(min(values), 4), "high": round(max(values), 4)}
 
 
-def summarize(turns: dict[str, list[Turn]]) -> dict[str, Any]:
+def summarize(turns: Mapping[str, Sequence[Turn]]) -> dict[str, Any]:
     """Medians and ranges of the rates, and of all pairwise ratios within a round.
 
     Args:
@@ -237,13 +280,41 @@ def processor() -> dict[str, Any]:
     return {"name": name, "cores": os.cpu_count(), "bfloat16": [flag for flag in BFLOAT16_FLAGS if flag in flags]}
 
 
+def versions_of(packages: Sequence[str]) -> dict[str, str]:
+    """The versions of packages; those that are not installed are left out."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def some_of(option: str, given: str, known: Collection[str]) -> list[str]:
+    """The names that an option gives, with commas between.
+
+    Args:
+        option: its name, for the message.
+        given: its value.
+        known: the names that there are.
+
+    Raises:
+        UserError: a name is not known, or given twice.
+    """
+    names = given.split(",")
+    if len(set(names)) < len(names) or any(name not in known for name in names):
+        raise UserError(f"--{option}={given}; give some of {', '.join(known)}, each once")
+    return names
+
+
 def choose_cores(threads: int) -> tuple[int, ...]:
     """The `threads` least busy of the processor cores that this process may use.
 
     Raises:
         UserError: there are not so many.
     """
-    there = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    there = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(available_cores()))
     if not 1 <= threads <= len(there):
         raise UserError(f"--threads={threads}; allowed: 1 to {len(there)}, the cores that this process may use")
     load = psutil.cpu_percent(interval=1.0, percpu=True)

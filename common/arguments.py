@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
-from typing import NoReturn
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from common.errors import UserError, near_matches
 
 _EXPECTED = {"int": "no whole number", "float": "no number", "truth": "neither yes nor no"}
 """What is said of a value that a type of an option does not take."""
+
+
+def at_home(words: Sequence[str]) -> list[str]:
+    """A command line in which `--flag=~/folder` has the folder: shells expand a `~` at the beginning of words only."""
+    return [
+        f"{flag}={os.path.expanduser(value)}" if flag.startswith("--") and value.startswith("~") else word
+        for word, (flag, _, value) in ((word, word.partition("=")) for word in words)
+    ]
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -27,6 +38,10 @@ class CommandParser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse's, which all other ways to parse go through, with `~` in values expanded."""
+        return super().parse_known_args(at_home(sys.argv[1:] if args is None else args), namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raises what argparse complains about."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import NoReturn
 
 EXIT_USER_ERROR = 2
@@ -22,6 +25,7 @@ _DISK_ERRORS = {
     errno.EISDIR: "this is a folder where a file was expected; choose another path",
     errno.EFBIG: "a file may not become that large here; raise the limit (ulimit -f), or choose another folder",
     errno.EIO: "input/output error; check the disk",
+    errno.ELOOP: "a link that leads back to itself; choose another path",
     errno.ENAMETOOLONG: "this name is too long for the file system; choose a shorter one",
 }
 
@@ -32,7 +36,7 @@ class UserError(Exception):
 
 def disk_error(error: OSError) -> UserError | None:
     """Turns an operating-system error about files into a `UserError`; `None` if it is of another kind."""
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
         return UserError(f"{error.filename}: no such file or folder; check the path")
     advice = _DISK_ERRORS.get(error.errno or 0)
     if advice is None:
@@ -47,6 +51,8 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     Args:
         main: the command; its return value is the exit code (`None` is 0).
     """
+    _open_closed_streams()
+    interrupts = _noted_interrupts()
     try:
         code = main() or 0
         sys.stdout.flush()
@@ -69,7 +75,41 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         code = fail(
             UserError(f"this does not fit into memory{wanted}; choose smaller numbers, or close other programs")
         )
+    except Exception:
+        # Ctrl-C in a function that C++ calls may arrive as an error of another kind.
+        if not interrupts:
+            raise
+        print("interrupted", file=sys.stderr)
+        code = EXIT_INTERRUPTED
     sys.exit(code)
+
+
+def _noted_interrupts() -> list[int]:
+    """Notes Ctrl-C in this list from now on, beside what it does anyway; a handler of someone else's is left alone."""
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        signal.default_int_handler(number, frame)
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, note)
+    return noted
+
+
+def _open_closed_streams() -> None:
+    """Gives a command that was started without some of the three standard streams (`>&-`) the null device for them.
+
+    Otherwise the next file that is opened takes their numbers, and what is printed goes into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def fail(error: BaseException) -> int:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
+
+from common.errors import UserError
+
+_WHILE_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What an open file may raise, which names none."""
 
 
 @contextlib.contextmanager
@@ -56,8 +62,12 @@ def _open_file(path: Path) -> int:
 
 
 def _open_folder(path: Path) -> int:
-    path.mkdir(exist_ok=True)
-    return os.open(path, os.O_RDONLY)
+    while True:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)
+        # Who wrote before may have removed it meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -84,8 +94,9 @@ def made_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         path.mkdir(parents=True, exist_ok=True)
         yield path
     except BaseException:
-        with contextlib.suppress(OSError):
-            for folder in missing:
+        for folder in missing:
+            # The innermost may not have been made at all, of a name that is too long.
+            with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
 
@@ -111,7 +122,9 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         except BaseException as error:
             # Once it is renamed, a file of that name is another process's.
             temporary.unlink(missing_ok=True)
-            if isinstance(error, OSError) and str(error.filename) == str(temporary):
+            if isinstance(error, OSError) and (
+                str(error.filename) == str(temporary) or (error.filename is None and error.errno in _WHILE_WRITING)
+            ):
                 # The name that the user knows.
                 error.filename = str(path)
             raise
@@ -123,26 +136,48 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Gives a temporary folder to fill; renames it to `path` at the end, or removes it on any error.
 
     Args:
-        path: where the whole folder shall stand. One that is there is replaced at the end.
+        path: where the whole folder shall stand. One that is there is replaced at the end; of several processes that
+            do so at the same time the last one's stays.
 
     Yields:
-        the temporary folder, beside `path`.
+        the temporary folder, below one beside `path`.
+
+    Raises:
+        UserError: a path without a name, such as `.`, which nothing can be renamed to.
     """
     path = Path(path)
-    old = path.with_name(f".{path.name}.old.partial")
-    with made_folder(path.parent), _temporary_sibling(path, _open_folder) as temporary:
-        try:
-            _empty(temporary)
-            yield temporary
-            if path.exists():
-                shutil.rmtree(old, ignore_errors=True)
-                os.rename(path, old)
-            os.rename(temporary, path)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+    if path.name in ("", ".."):
+        raise UserError(
+            f"{path} is replaced as a whole, which the folder that a command runs in cannot be; name another"
+        )
+    with made_folder(path.parent):
+        with _temporary_sibling(path, _open_folder) as claimed:
+            try:
+                _empty(claimed)
+                new = claimed / "new"
+                new.mkdir()
+                yield new
+                _replace_folder(path, new, claimed)
+            finally:
+                shutil.rmtree(claimed, ignore_errors=True)
         _sync_folder(path.parent)
+
+
+def _replace_folder(path: Path, new: Path, beside: Path) -> None:
+    """Renames `new` to `path`; what is there, again and again if others do the same, goes into the folder `beside`."""
+    for old in (beside / f"old_{number}" for number in itertools.count()):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path, old)
+        try:
+            os.rename(new, path)
+            return
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                # Another process has just put its own there.
+                continue
+            with contextlib.suppress(OSError):
+                os.rename(old, path)
+            raise
 
 
 def _empty(folder: Path) -> None:

@@ -15,7 +15,7 @@ def locked(folder: Path, wait: bool) -> Iterator[None]:
     Where locks are not to be had (Windows, some network file systems) nothing is locked.
 
     Args:
-        folder: the folder; it must be there. No file is left in it.
+        folder: the folder, or a file; it must be there. Nothing is left in it.
         wait: wait until another process is done; else give up at once.
 
     Raises:

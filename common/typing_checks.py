@@ -7,6 +7,9 @@ import dataclasses
 import types
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+_LARGEST = 2**63 - 1
+"""The largest integer that tensors and arrays hold."""
+
 
 def checked(cls: type, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a dataclass, each of the annotated type.
@@ -60,6 +63,8 @@ def convert(value: Any, hint: Any, name: str) -> Any:
         return value
     if isinstance(hint, type) and origin is None:
         converted = _convert_plain(value, hint)
+        if hint is int and converted is not None and abs(converted) > _LARGEST:
+            raise TypeError(f"{name} is {value!r}; integers go up to {_LARGEST:,}")
         if converted is not None or (hint is type(None) and value is None):
             return converted
     raise TypeError(f"{name} is {_show(value)}; expected {describe(hint)}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from common.arguments import CommandParser
 from common.errors import UserError, run_command
+from common.output import say, tell
 from data_gen import default_data_dir, default_raw_dir, names, sources, summary
 
 _TEACHING = """actions:
@@ -57,44 +57,50 @@ def main(arguments: list[str] | None = None) -> int:
 def _describe() -> None:
     for name in names():
         about = summary(name)
-        print(f"{name}\n  what     {about.what}\n  images   {about.images}\n  factors  {about.factors}")
-        print(f"  files    {about.files}\n  terms    {about.license}\n  sources  {', '.join(sources(name))}")
-    print("\nprepare one with: python -m data_gen.<name> (--help tells more)")
-    print("what is there:    python -m data_gen list")
+        tell(f"{name}\n  what     {about.what}\n  images   {about.images}\n  factors  {about.factors}")
+        tell(f"  files    {about.files}\n  terms    {about.license}\n  sources  {', '.join(sources(name))}")
+    tell("\nprepare one with: python -m data_gen.<name> (--help tells more)")
+    tell("what is there:    python -m data_gen list")
 
 
 def _list(data_dir: Path, raw_dir: Path) -> None:
-    from data_gen.inventory import Prepared, cached_files, prepared_sets, raw_files
+    from data_gen.inventory import Prepared, cached_files, made_by, prepared_sets, raw_files
 
     prepared, cached = prepared_sets(data_dir), cached_files(data_dir)
 
-    def tell(found: Prepared) -> None:
+    def tell_of(found: Prepared) -> None:
         splits = ", ".join(f"{name} {count:,}" for name, count in found.splits.items()) or "no record of its splits"
         state = "" if found.finished else ", unfinished"
-        print(f"  prepared  {found.name} {found.version}: {splits}; {_bytes(found.size)}{state}")
+        tell(f"  prepared  {found.name} {found.version}: {splits}; {_bytes(found.size)}{state}")
 
-    print(f"prepared sets in {data_dir}, published files in {raw_dir}\n")
+    def tell_of_cache(path: Path) -> None:
+        tell(f"  unpacked  {path}: {_bytes(path.stat().st_size)}")
+
+    tell(f"prepared sets in {data_dir}, published files in {raw_dir}\n")
     for name in names():
         about = summary(name)
-        print(f"{name}\n  images    {about.images}\n  terms     {about.license}")
+        tell(f"{name}\n  images    {about.images}\n  terms     {about.license}")
         own = [found for found in prepared if found.belongs_to == name]
         for found in own:
-            tell(found)
-        kept = [path for path in cached if path.parent.name == name or path.parent.name.startswith(f"{name}_")]
+            tell_of(found)
+        kept = [path for path in cached if made_by(path.parent.name) == name]
         for path in kept:
-            print(f"  unpacked  {path}: {_bytes(path.stat().st_size)}")
+            tell_of_cache(path)
         raw = raw_files(raw_dir, about.raw_names) if about.raw_names and raw_dir.is_dir() else []
         for path in raw:
-            print(f"  file      {path}" + (f": {_bytes(path.stat().st_size)}" if path.is_file() else " (folder)"))
+            tell(f"  file      {path}" + (f": {_bytes(path.stat().st_size)}" if path.is_file() else " (folder)"))
         if not (own or kept or raw):
-            print("  nothing of it is there")
+            tell("  nothing of it is there")
         if not raw:
-            print(f"  get it    {about.files}")
+            tell(f"  get it    {about.files}")
     others = [found for found in prepared if found.belongs_to is None]
-    if others:
-        print("other sets")
+    kept = [path for path in cached if made_by(path.parent.name) is None and path.parent != raw_dir]
+    if others or kept:
+        tell("other sets")
     for found in others:
-        tell(found)
+        tell_of(found)
+    for path in kept:
+        tell_of_cache(path)
 
 
 def _verify(name: str, data_dir: Path) -> int:
@@ -107,13 +113,13 @@ def _verify(name: str, data_dir: Path) -> int:
     for found in chosen:
         health = examine(found)
         counts = ", ".join(f"{split} {count:,}" for split, count in found.splits.items())
-        print(f"{found.name} {found.version}: {'DAMAGED' if health.errors else 'whole'}; {counts}")
+        tell(f"{found.name} {found.version}: {'DAMAGED' if health.errors else 'whole'}; {counts}")
         for field, (means, deviations) in health.statistics.items():
-            print(f"  {field}: mean {_numbers(means)}, deviation {_numbers(deviations)}")
+            tell(f"  {field}: mean {_numbers(means)}, deviation {_numbers(deviations)}")
         for remark in health.remarks:
-            print(f"  note: {remark}")
+            tell(f"  note: {remark}")
         for error in health.errors:
-            print(f"error: {found.path}: {error}", file=sys.stderr)
+            say(f"error: {found.path}: {error}")
         damaged += bool(health.errors)
     return 1 if damaged else 0
 

@@ -17,7 +17,7 @@ from data_gen.crops import Picture, check_side
 from data_gen.dataset import Dataset
 from data_gen.image_command import SIZE, TOLERATE, not_found
 from data_gen.image_miniatures import check_count, drawn_scenes, fitted, jpeg, png, write_folder, write_zip
-from data_gen.image_pairs import check_split, fetcher, limited_pairs, plan_of_image_pairs, synthetic_pairs
+from data_gen.image_pairs import check_split, fetcher, plan_of_image_pairs, synthetic_pairs
 from data_gen.image_set import TOLERANCE, Images, Reading, image_set, read_limited
 from data_gen.pairs import PairedDataset
 from data_gen.published import PublishedFile
@@ -134,7 +134,7 @@ def load(
     check_side(size)
     check_split("afhq", split, SPLITS)
     if source == "synthetic":
-        return limited_pairs(synthetic(num_examples, seed, size, split), limit)
+        return synthetic(num_examples, seed, size, split).limited(limit)
     path, version = _find(raw_dir, version)
     picture = Picture((size, size), window="none", background="drop", orient=False)
     make = _Domains(path, version, data_dir, picture, tolerance)

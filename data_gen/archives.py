@@ -24,7 +24,7 @@ from typing import IO, Any
 
 from common.errors import UserError
 from common.files import made_folder
-from data_gen.published import looks_like_a_page
+from data_gen.published import looks_like_a_page, walked
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -35,7 +35,8 @@ _TAIL_BYTES = 32 << 20
 _LITTER_FOLDERS = ("__MACOSX",)
 _LITTER_FILES = ("thumbs.db", "desktop.ini")
 _ZIP_HEADER_BYTES = 30
-_NUMBERS = re.compile(r"(\d+)")
+# Python turns no longer ones into numbers.
+_NUMBERS = re.compile(r"(\d{1,4000})")
 _ADVICE = "get the file anew"
 
 
@@ -176,13 +177,12 @@ def open_container(path: Path, scratch: Path | None = None) -> Container:
     return _open_tar(path, scratch if kind == "tar.gz" else None, kind == "tar.gz")
 
 
-def find_containers(raw_dir: Path, names: Iterable[str], depth: int = 4) -> list[Path]:
-    """Archives and folders of these names, a few levels deep, in the order of the names.
+def find_containers(raw_dir: Path, names: Iterable[str]) -> list[Path]:
+    """Archives and folders of these names, up to four levels deep, in the order of the names.
 
     Args:
         raw_dir: the folder to search; if it is a file, or has itself one of the names, it is the only one found.
         names: in any case of letters.
-        depth: how many levels. Default: 4.
     """
     wanted = [name.lower() for name in names]
     if raw_dir.is_file():
@@ -190,13 +190,10 @@ def find_containers(raw_dir: Path, names: Iterable[str], depth: int = 4) -> list
     if raw_dir.name.lower() in wanted:
         return [raw_dir]
     found: list[Path] = []
-    for folder, folders, files in os.walk(raw_dir):
-        here = Path(folder)
+    for here, folders, files in walked(raw_dir):
         found += [here / name for name in (*files, *folders) if name.lower() in wanted]
-        # What is in a folder that is found, or in a deep one, is not looked at.
-        if len(here.relative_to(raw_dir).parts) >= depth - 1:
-            folders.clear()
-        folders[:] = sorted(name for name in folders if name.lower() not in wanted and not name.startswith("."))
+        # What is in a folder that is found is not looked at.
+        folders[:] = [name for name in folders if name.lower() not in wanted]
     return sorted(found, key=lambda path: (wanted.index(path.name.lower()), path))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,9 @@ from data_gen.factors import Factor, check_indices
 from data_gen.image_command import SIZE, TOLERATE, not_found, truth
 from data_gen.image_files import Pixels, reencoded, weighted_gray
 from data_gen.image_miniatures import check_count, fitted, write_folder, write_tar
-from data_gen.image_pairs import check_split, fetcher, limited_pairs, plan_of_image_pairs
+from data_gen.image_pairs import check_split, fetcher, plan_of_image_pairs
 from data_gen.image_set import TOLERANCE, Reading, read_images
-from data_gen.mat import read_mat
+from data_gen.mat import ADVICE, read_open_mat
 from data_gen.pairs import PairedDataset
 from data_gen.published import PublishedFile
 
@@ -136,14 +135,10 @@ def read_car(data: bytes) -> Pixels:
     """The array `im` of a MAT file: uint8 of shape (128, 128, 3, azimuth 24, elevation 4); else a `BadFileError`."""
     if not data:
         raise BadFileError("empty file")
-    # The reader wants a file of its own.
-    with tempfile.NamedTemporaryFile(suffix=".mat") as file:
-        file.write(data)
-        file.flush()
-        try:
-            views = read_mat(Path(file.name), ("im",))["im"]
-        except UserError:
-            raise BadFileError("damaged") from None
+    try:
+        views = read_open_mat(io.BytesIO(data), "the file", ("im",), ADVICE)["im"]
+    except UserError:
+        raise BadFileError("damaged") from None
     if views.shape != _VIEWS_SHAPE or views.dtype != np.uint8:
         raise BadFileError("other size")
     return views
@@ -271,7 +266,7 @@ def load(
     if swapped_gray and not chosen.is_gray:
         raise UserError(f"swapped_gray is for gray images; the preset {preset!r} is in color, leave it out")
     if source == "synthetic":
-        return limited_pairs(synthetic(num_examples, seed, preset, size, split), limit)
+        return synthetic(num_examples, seed, preset, size, split).limited(limit)
     found = find_containers(raw_dir, (FILE.name, FOLDER))
     if not found:
         where = f"download it from {FILE.mirrors[0]} (python -m data_gen.cars --download does that)"
@@ -289,7 +284,7 @@ def load(
     count = len(read.names)
     published = "published" if count == COUNT else f"real subset ({count} cars)"
     cars = _Cars(kept, is_test, chosen, called, published, f"{chosen.about}{left_out}")
-    return limited_pairs(cars.pairs(split), limit)
+    return cars.pairs(split).limited(limit)
 
 
 def _preset(name: str) -> CarPreset:

@@ -5,6 +5,7 @@ The published files are read as they are; how faces are cut out and scaled is th
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from data_gen.dataset import Dataset
 from data_gen.factors import Factor
 from data_gen.image_command import SIZE, TOLERATE, not_found, plan_of_images, truth
 from data_gen.image_miniatures import fitted
-from data_gen.image_set import TOLERANCE, ImageSet, Read, Reading, image_set, read_limited
+from data_gen.image_set import TOLERANCE, ImageSet, NoneChosenError, Read, Reading, image_set, read_limited
 from data_gen.published import find_files
 
 SOURCES = ("auto", "published", "synthetic")
@@ -149,7 +150,7 @@ def load(
         data_dir: where the prepared images are kept.
         raw_dir: where the archive or folder of images and the text files are looked for, or the archive or folder.
         source: `published` or `synthetic`; `auto` is the same as `published`.
-        limit: how many images to keep; only these are decoded. Default: all.
+        limit: how many images to keep, and of what is held out; only these are decoded. Default: all.
         preset: a paper's way to cut and scale, see `PRESETS`. Default: `ibgan`; if only `size` is given, the largest
             square in the middle, bilinear.
         size: height and width. Default: that of the preset.
@@ -172,19 +173,28 @@ def load(
     attributes = tables.read(ATTRIBUTES_FILE, read_attributes, False, "attributes")
     persons = tables.read(IDENTITY_FILE, read_identity, True, "identity") if identity else None
 
-    def members(names: Sequence[str]) -> NDArray[np.int64]:
-        if split == "all" or partition is None:
-            return np.arange(len(names))
-        return np.flatnonzero(partition.of(names, PARTITION_FILE)[:, 0] == PARTS.index(split))
-
     called = _name("celeba", preset, size)
     reading = Reading(images, picture, _PATTERN, tolerance, f"reading {called}")
-    read, suffix = read_limited(reading, data_dir / called, limit, "" if split == "all" else split, members)
-    about: dict[str, Any] = {"description": f"Faces of CelebA, prepared by {_about(preset, size)}."}
-    if attributes is not None:
-        of_persons = None if persons is None else persons.of(read.names, IDENTITY_FILE)
-        about |= _factors(attributes.of(read.names, ATTRIBUTES_FILE), of_persons)
-    return _dataset(read, called, suffix, split, partition, about)
+
+    def part(split: str) -> Dataset:
+        def members(names: Sequence[str]) -> NDArray[np.int64]:
+            if split == "all" or partition is None:
+                return np.arange(len(names))
+            return np.flatnonzero(partition.of(names, PARTITION_FILE)[:, 0] == PARTS.index(split))
+
+        read, suffix = read_limited(reading, data_dir / called, limit, "" if split == "all" else split, members)
+        about: dict[str, Any] = {"description": f"Faces of CelebA, prepared by {_about(preset, size)}."}
+        if attributes is not None:
+            of_persons = None if persons is None else persons.of(read.names, IDENTITY_FILE)
+            about |= _factors(attributes.of(read.names, ATTRIBUTES_FILE), of_persons)
+        return _dataset(read, called, suffix, split, partition, about)
+
+    dataset = part(split)
+    if split == "train" and limit is not None:
+        # Only images of the part itself were read; there may be none to test on.
+        with contextlib.suppress(NoneChosenError):
+            dataset.held_out = part("test")
+    return dataset
 
 
 def _dataset(
@@ -221,15 +231,13 @@ def _about(preset: str | None, size: int | None) -> str:
 
 
 def _find_images(raw_dir: Path) -> Path:
-    if raw_dir.is_dir() and not find_containers(raw_dir, (ARCHIVE, FOLDER, "celeba.zip")):
-        # The folder of images itself, whatever it is called.
-        if any(raw_dir.glob("[0-9][0-9][0-9][0-9][0-9][0-9].jpg")):
-            return raw_dir
-        raise not_found("python -m data_gen.celeba", raw_dir, f"{ARCHIVE} nor folder {FOLDER}", _WHERE)
     found = find_containers(raw_dir, (ARCHIVE, FOLDER, "celeba.zip"))
-    if not found:
-        raise not_found("python -m data_gen.celeba", raw_dir, f"{ARCHIVE} nor folder {FOLDER}", _WHERE)
-    return found[0]
+    if found:
+        return found[0]
+    # The folder of images itself, whatever it is called.
+    if any(raw_dir.glob("[0-9][0-9][0-9][0-9][0-9][0-9].jpg")):
+        return raw_dir
+    raise not_found("python -m data_gen.celeba", raw_dir, f"{ARCHIVE} nor folder {FOLDER}", _WHERE)
 
 
 class _Tables:

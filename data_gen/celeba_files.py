@@ -36,6 +36,7 @@ ATTRIBUTES = tuple(_NAMES.split())
 
 _IMAGE_NAME = re.compile(r"\d{6}\.(?:jpg|png)")
 _ADVICE = "get the file anew"
+_MOST_PERSONS = 10**9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +96,8 @@ def read_table(text: str, where: str, check: Callable[[list[int]], bool], wanted
         if not _IMAGE_NAME.fullmatch(fields[0]):
             if values:
                 raise UserError(f"{where}, line {number}: {line[:40]!r} does not begin with an image; {_ADVICE}")
-            if len(fields) == 1 and fields[0].isdigit():
-                announced = int(fields[0])
+            if len(fields) == 1 and (count := _integers(fields)) is not None:
+                announced = count[0]
             else:
                 columns = tuple(fields[1:] if fields[0] == "image_id" else fields)
             continue
@@ -139,7 +140,7 @@ def read_attributes(text: str, where: str) -> Table:
 
 def _read_attributes_at_once(text: str) -> Table | None:
     """The same for a file without any fault, ten times as fast; `None` if there is something to look at closely."""
-    head = re.match(r"\d+\s*\n", text)
+    head = re.match(r"\d{1,9}\s*\n", text)
     names, _, body = text[head.end() if head else 0 :].partition("\n")
     columns = tuple(names.replace(",", " ").split())
     if (columns[1:] if columns[:1] == ("image_id",) else columns) != ATTRIBUTES or not body.isascii():
@@ -181,8 +182,8 @@ def read_partition(text: str, where: str) -> Table:
 
 
 def read_identity(text: str, where: str) -> Table:
-    """Whom an image shows, a number from 1."""
-    return read_table(text, where, lambda row: row[0] >= 1, 1)
+    """Whom an image shows, a number from 1 to a billion."""
+    return read_table(text, where, lambda row: 1 <= row[0] <= _MOST_PERSONS, 1)
 
 
 def drawn_faces(num_examples: int, seed: int) -> tuple[Pixels, NDArray[np.int64]]:

@@ -183,9 +183,7 @@ def load(
         found = _find(raw_dir, data_dir, source)
         name = "cifar10" if found.source == "published" else "cifar10_custom"
         whole = found.split(split, name, f"Photographs of ten kinds: {', '.join(CLASSES)}.")
-    dataset = whole.limited(limit)
-    dataset.held_out = whole.held_out
-    return dataset
+    return whole.limited(limit)
 
 
 def _check_split(split: str) -> None:

@@ -197,10 +197,15 @@ class Dataset(abc.ABC):
         return Subset(self, indices, name)
 
     def limited(self, limit: int | None) -> Dataset:
-        """At most `limit` of the images, see `limited_indices`; the data set itself if it is not larger."""
+        """At most `limit` of the images, see `limited_indices`; the data set itself if it is not larger.
+
+        What it holds out stays as it is.
+        """
         if limit is None or limit >= self.num_examples:
             return self
-        return self.subset(limited_indices(self.num_examples, limit), f"{self.name}_limit{limit}")
+        kept = self.subset(limited_indices(self.num_examples, limit), f"{self.name}_limit{limit}")
+        kept.held_out = self.held_out
+        return kept
 
     def fingerprint(self) -> str:
         """A SHA-256 of all images and levels, in hexadecimal; equal data have equal fingerprints."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.client
 import json
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from common.errors import UserError
-from common.files import write_text
+from common.files import made_folder, write_text
+from common.locks import locked
 from common.progress import progress
 
 _BLOCK_BYTES = 1 << 18
@@ -53,14 +55,38 @@ def download(url: str, path: Path, *, attempts: int = 4, pause: float = 2.0, tim
         `path`.
 
     Raises:
-        UserError: if the server does not have the file or cannot be reached.
+        UserError: if the server does not have the file or cannot be reached, or another process is fetching it.
     """
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise UserError(f"{url} is no http or https address; give one")
     if path.is_file():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
+    with made_folder(path.parent), _for_this_process_alone(part, path):
+        # Another process may have been quicker.
+        if not path.is_file():
+            _fetch_all(url, path, part, attempts, pause, timeout)
+    return path
+
+
+@contextlib.contextmanager
+def _for_this_process_alone(part: Path, path: Path) -> Iterator[None]:
+    """Makes the file of what has arrived and locks it; it stays the same file, and goes if nothing has arrived."""
+    part.touch()
+    try:
+        with locked(part, wait=False):
+            try:
+                yield
+            finally:
+                if not _size(part):
+                    part.unlink(missing_ok=True)
+                    _record_of(part).unlink(missing_ok=True)
+    except BlockingIOError:
+        raise UserError(f"another process is fetching {path}; wait for it, then run this again") from None
+
+
+def _fetch_all(url: str, path: Path, part: Path, attempts: int, pause: float, timeout: float) -> None:
+    """Asks for what is missing until the file is whole, and gives it its name; arguments as those of `download`."""
     failures, most = 0, _size(part)
     while True:
         try:
@@ -77,7 +103,6 @@ def download(url: str, path: Path, *, attempts: int = 4, pause: float = 2.0, tim
             time.sleep(pause * 2 ** (failures - 1))
     os.replace(part, path)
     _record_of(part).unlink(missing_ok=True)
-    return path
 
 
 def _fetch_rest(url: str, part: Path, timeout: float) -> None:
@@ -101,11 +126,15 @@ def _fetch_rest(url: str, part: Path, timeout: float) -> None:
     with response:
         start, version = _answered(response)
         if start and (start != have or (known is not None and version != known)):
-            part.unlink(missing_ok=True)
+            os.truncate(part, 0)
             raise _TryAgainError("the server has another version of the file than before")
+        if not start:
+            # Before the record tells of the new version: a kill in between must not leave bytes of one under the name
+            # of the other.
+            os.truncate(part, 0)
         write_text(_record_of(part), json.dumps({"url": url, **dataclasses.asdict(version)}))
         remaining = None if version.size is None else version.size - start
-        with open(part, "r+b" if start else "wb") as handle:
+        with open(part, "r+b") as handle:
             handle.seek(start)
             handle.truncate()
             _append(handle, response, f"fetching {part.name[1:-5]}", remaining)
@@ -156,7 +185,7 @@ def _refused(url: str, error: urllib.error.HTTPError, part: Path, have: int) -> 
         known = _read_version(part)
         if known is not None and known.size == have:
             return
-        part.unlink(missing_ok=True)
+        os.truncate(part, 0)
         raise _TryAgainError("the server has another version of the file than before")
     if error.code in _TRANSIENT_STATUS:
         raise _TryAgainError(f"the server answered {error.code} {error.reason}")
@@ -177,5 +206,5 @@ def _read_version(part: Path) -> _Version | None:
     try:
         record = json.loads(_record_of(part).read_text(encoding="utf-8"))
         return _Version(record["size"], str(record["validator"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from data_gen.factors import Factor, FactorSpace
 from data_gen.npz import array_header, array_names, read_array, read_blocks
+from data_gen.published import walked
 
 OFFICIAL_NAME = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 OFFICIAL_PAGE = "https://github.com/google-deepmind/dsprites-dataset"
@@ -40,7 +40,6 @@ Levels = tuple[NDArray[np.float32], ...]
 """The value of each level, one array per factor: shape 1 to 3, scale, orientation in radians, x and y in 0 to 1."""
 
 _ADVICE = f"get the file anew, the official one from {OFFICIAL_URL}"
-_SEARCH_DEPTH = 4
 _BLOCK_IMAGES = 4096
 
 
@@ -75,15 +74,10 @@ class DspritesFile:
 
 
 def find_archives(raw_dir: Path) -> list[Path]:
-    """All `.npz` files in a folder, up to four levels deep and in the order of their paths, or the one file given."""
+    """All `.npz` files in a folder, up to four levels deep, the official one first; or the one file given."""
     if raw_dir.is_file():
         return [raw_dir]
-    found: list[Path] = []
-    for folder, folders, files in os.walk(raw_dir):
-        here = Path(folder)
-        if len(here.relative_to(raw_dir).parts) >= _SEARCH_DEPTH:
-            folders.clear()
-        found += [here / file for file in files if file.endswith(".npz")]
+    found = [here / file for here, _, files in walked(raw_dir) for file in files if file.endswith(".npz")]
     return sorted(found, key=lambda path: (path.name != OFFICIAL_NAME, path))
 
 

@@ -7,7 +7,6 @@ the photograph is on the left and is x, as in IIAE (Hwang et al., NeurIPS 2020).
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,15 +20,7 @@ from data_gen.crops import Picture, check_side
 from data_gen.dataset import Dataset
 from data_gen.image_command import SIZE, TOLERATE, not_found
 from data_gen.image_miniatures import check_count, drawn_scenes, fitted, jpeg, write_folder, write_tar
-from data_gen.image_pairs import (
-    Sides,
-    check_split,
-    domain,
-    fetcher,
-    limited_pairs,
-    plan_of_image_pairs,
-    synthetic_pairs,
-)
+from data_gen.image_pairs import Sides, check_split, domain, fetcher, plan_of_image_pairs, synthetic_pairs
 from data_gen.image_set import TOLERANCE, Read, Reading, read_images
 from data_gen.pairs import PairedDataset
 from data_gen.published import PublishedFile
@@ -182,7 +173,7 @@ def load(
         UserError: for files that are missing or damaged.
     """
     if source == "synthetic":
-        return limited_pairs(synthetic(num_examples, seed, size, split), limit)
+        return synthetic(num_examples, seed, size, split).limited(limit)
     return load_published(FACADES, data_dir, raw_dir, limit, size, split, swap, tolerance)
 
 
@@ -213,12 +204,12 @@ def load_published(
     dataset = _pairs(about, read, called, split, swap)
     if split == "train" and about.held_out in _parts(read.names):
         dataset.held_out = _pairs(about, read, called, about.held_out, swap)
-    return limited_pairs(dataset, limit)
+    return dataset.limited(limit)
 
 
 def _parts(names: Sequence[str]) -> list[str]:
     """In which folder each file lies."""
-    return [re.split("/", name)[-2] for name in names]
+    return [name.split("/")[-2] for name in names]
 
 
 def _pairs(about: SideBySide, read: Read, called: str, split: str, swap: bool) -> PairedDataset:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from common.compiled_code import keep_compiled_code
 from data_gen.image_files import Pixels
 
 _BITS = 22
@@ -35,6 +36,7 @@ _agreed: dict[tuple[tuple[int, int], tuple[int, int]], bool] = {}
 def prepare() -> bool:
     """Compiles what is needed, if that is possible here; says whether it is. Until then `is_ready` is false."""
     if "scale" not in _ready and _shares_memory():
+        keep_compiled_code(__file__)
         try:
             from data_gen.fast_bilinear_kernel import scale
         except ImportError:

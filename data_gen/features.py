@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
+from data_gen.order import signed_seed
 from data_gen.tfrecord import Example, Feature, Plan, Split
 
 if TYPE_CHECKING:
@@ -111,7 +112,10 @@ class FeatureDataset:
         return True
 
     def limited(self, limit: int | None) -> FeatureDataset:
-        """At most so many vectors, but at least one, of each domain and class alike."""
+        """At most so many vectors, but at least one, of each domain and class alike.
+
+        What is held out stays as it is.
+        """
         if limit is None or limit >= self.num_examples:
             return self
         most = max(1, limit // (2 * self.num_classes))
@@ -127,6 +131,7 @@ class FeatureDataset:
             name=f"{self.name}_limit{limit}",
             source=self.source,
             description=self.description,
+            held_out=self.held_out,
         )
 
     def fingerprint(self) -> str:
@@ -224,7 +229,7 @@ class FeatureSource:
                 f"choose a multiple of {replicas}"
             )
         share = self.global_batch // replicas
-        key = tf.stack([tf.constant(_signed(self.seed), tf.int64), tf.cast(step, tf.int64)])
+        key = tf.stack([tf.constant(signed_seed(self.seed), tf.int64), tf.cast(step, tf.int64)])
         numbers = tf.random.stateless_uniform((2, self.global_batch), key, dtype=tf.float64, alg="philox")
         chosen = []
         for row, (vectors, first, counts) in enumerate(self._sides):
@@ -232,12 +237,6 @@ class FeatureSource:
             own = tf.reshape(places[replica * share : (replica + 1) * share], (share,))
             chosen.append(tf.gather(vectors, own))
         return chosen[0], chosen[1]
-
-
-def _signed(seed: int) -> int:
-    """A seed as a signed integer of 64 bits."""
-    low = seed & 0xFFFFFFFFFFFFFFFF
-    return low - (1 << 64) if low >> 63 else low
 
 
 def plan_of_features(dataset: Any, version: str, homepage: str = "", shards: int | None = None) -> Plan:

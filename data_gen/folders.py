@@ -50,7 +50,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     """A record of this module: `plan` and `files`; `None` if there is none or it is something else."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or not isinstance(record.get("plan"), dict):
         return None
@@ -98,12 +98,19 @@ def _entries(plan: Mapping[str, Any]) -> dict[str, Any]:
     return entries
 
 
-def check_present(plan: Mapping[str, Any], folder: Path) -> None:
-    """Makes sure that what stands in a set's place is that set, and undamaged.
+def is_present(plan: Mapping[str, Any], folder: Path, overwrite: bool) -> bool:
+    """Whether a set stands in its place already, undamaged.
+
+    Args:
+        plan: the set's.
+        folder: its place.
+        overwrite: whether it will be written anew whatever stands there; then the answer is no.
 
     Raises:
-        UserError: if it is something else, or not whole.
+        UserError: if something else stands there, or the set is not whole.
     """
+    if overwrite or not folder.exists():
+        return False
     record = read_record(folder / CHECKSUMS)
     if record is None:
         raise UserError(
@@ -120,6 +127,7 @@ def check_present(plan: Mapping[str, Any], folder: Path) -> None:
     if damaged:
         raise UserError(f"{folder}: {', '.join(damaged)} missing or changed since written; --overwrite it")
     clean(folder)
+    return True
 
 
 def finished_files(plan: Mapping[str, Any], path: Path) -> Files:

@@ -86,18 +86,18 @@ def _pngs(images: Pixels) -> list[bytes]:
     return [encode_png(image, smooth=True) for image in images]
 
 
-def not_found(name: str, raw_dir: Path, what: str, where: str) -> UserError:
+def not_found(command: str, raw_dir: Path, what: str, where: str) -> UserError:
     """The refusal of a set whose files are not there.
 
     Args:
-        name: of the data set.
+        command: of the data set, as the user types it.
         raw_dir: where they were looked for.
         what: the names of the files.
         where: from where they are to be had, and how.
     """
     return UserError(
         f"no {what} in {raw_dir}: {where}; put it into {raw_dir} as it is or unpacked, or choose the source "
-        f"'synthetic' for a miniature ({name} --source synthetic)"
+        f"'synthetic' for a miniature ({command} --source synthetic)"
     )
 
 
@@ -115,12 +115,14 @@ def fetch_and_record(file: PublishedFile, folder: Path) -> Path:
         UserError: if no server has it, what came is no archive, or a file of this name is there that is not the one
             written down.
     """
+    was_there = (folder / file.name).is_file()
     path = fetch(file, folder)
     try:
         identity_of(path)
     except UserError:
-        # Servers send a page where a file was.
-        path.unlink()
+        # Servers send a page where a file was. What the user has put there is not ours to remove.
+        if not was_there:
+            path.unlink()
         raise
     checksum, note = sha256_of(path), path.with_name(f"{path.name}.sha256")
     line = f"{checksum}  {path.name}\n"

@@ -125,13 +125,6 @@ def synthetic_pairs(name: str, size: int, num_examples: int, seed: int, is_paire
     return train
 
 
-def limited_pairs(dataset: PairedDataset, limit: int | None) -> Dataset:
-    """At most so many pairs; what is held out stays as it is."""
-    kept = dataset.limited(limit)
-    kept.held_out = dataset.held_out
-    return kept
-
-
 def fetcher(files: Callable[[argparse.Namespace], PublishedFile]) -> Callable[[Path, argparse.Namespace], None]:
     """What `--download` does: fetches the file that the flags ask for, and writes its checksum down."""
 

@@ -239,8 +239,12 @@ class Read:
     account: Account
 
 
-Chooser = Callable[[Sequence[str]], NDArray[np.int64] | None]
-"""From the names of all files to the numbers of those that are wanted; `None` for all."""
+Chooser = Callable[[Sequence[str]], NDArray[np.int64]]
+"""From the names of all files to the numbers of those that are wanted."""
+
+
+class NoneChosenError(UserError):
+    """None of the files is wanted: the part that was asked for is empty."""
 
 
 def read_images(
@@ -260,6 +264,7 @@ def read_images(
         the images, with an account of those that could not be used.
 
     Raises:
+        NoneChosenError: if `choose` chooses none.
         UserError: if there is no image, too many are unusable, the archive is damaged, or the disk is full.
     """
     origin = {
@@ -276,16 +281,15 @@ def read_images(
     if choose is not None and whole is not None:
         kept = _kept(whole, {**origin, "choice": None}, reading.picture)
         if kept is not None:
-            return _checked(kept, reading, choose(kept.names))
+            return _checked(kept, reading, _chosen(reading, choose, kept.names))
     with made_folder(cache.parent), open_container(reading.path, cache.parent) as container:
         found = [member for member in container.members if member.name.lower().endswith(reading.suffixes)]
         others = len(container.members) - len(found)
         found = [member for member in found if re.search(reading.pattern, member.name)]
         if not found:
             raise UserError(_nothing_there(reading, container))
-        chosen = choose([member.name for member in found]) if choose is not None else None
-        if chosen is not None:
-            found = [found[number] for number in chosen]
+        if choose is not None:
+            found = [found[number] for number in _chosen(reading, choose, [member.name for member in found])]
         make = functools.partial(_rows, container, found, reading)
         packed = packed_cache(cache, origin, _packed_shape(len(found), reading.picture), make)
     names = [member.name for member in found]
@@ -293,12 +297,19 @@ def read_images(
     return _checked(_Kept(packed, names, others), reading)
 
 
+def _chosen(reading: Reading, choose: Chooser, names: Sequence[str]) -> NDArray[np.int64]:
+    numbers = choose(names)
+    if not len(numbers):
+        raise NoneChosenError(f"{reading.path}: none of {len(names):,} images belongs to this part; choose another one")
+    return numbers
+
+
 def read_limited(
     reading: Reading,
     folder: Path,
     limit: int | None,
     part: str = "",
-    members_of: Callable[[Sequence[str]], NDArray[np.int64]] | None = None,
+    members_of: Chooser | None = None,
 ) -> tuple[Read, str]:
     """The images of an archive or a folder, or so many of them, of which no others are decoded.
 
@@ -358,7 +369,7 @@ def _kept(cache: Path, origin: dict[str, Any], picture: Maker) -> _Kept | None:
         if record["origin"] != json.loads(json.dumps(origin)):
             return None
         names, others = list(record["names"]), int(record["others"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     packed = find_packed(cache, origin, _packed_shape(len(names), picture))
     return None if packed is None else _Kept(packed, names, others)

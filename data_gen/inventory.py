@@ -13,9 +13,9 @@ from common.errors import UserError, near_matches
 from data_gen import names
 from data_gen.folders import CHECKSUMS, PROGRESS, damaged_files, read_record
 from data_gen.pixel_statistics import Sums, added, means_and_deviations, records_of, sums_of_shard
+from data_gen.published import walked
 from data_gen.tfrecord import Feature
 
-_SEARCH_DEPTH = 4
 _PARTIAL = ".partial"
 
 
@@ -47,9 +47,14 @@ class Prepared:
 
     @property
     def belongs_to(self) -> str | None:
-        """The name in `data_gen.names()` that it was made by: the longest that its own begins with."""
-        known = [name for name in names() if self.name == name or self.name.startswith(f"{name}_")]
-        return max(known, key=len, default=None)
+        """The name in `data_gen.names()` that it was made by, see `made_by`."""
+        return made_by(self.name)
+
+
+def made_by(called: str) -> str | None:
+    """Which of `data_gen.names()` has made what is called so: the longest that its name begins with; `None` if none."""
+    known = [name for name in names() if called == name or called.startswith(f"{name}_")]
+    return max(known, key=len, default=None)
 
 
 def prepared_sets(data_dir: Path) -> list[Prepared]:
@@ -87,13 +92,10 @@ def _size_of(path: Path) -> int:
 def raw_files(raw_dir: Path, patterns: tuple[str, ...]) -> list[Path]:
     """Files and folders that fit one of some patterns, up to four levels deep; not what is in such folders."""
     found: list[Path] = []
-    for folder, folders, files in os.walk(raw_dir):
-        here = Path(folder)
+    for here, folders, files in walked(raw_dir):
         fitting = [name for name in (*files, *folders) if any(_fits(here / name, pattern) for pattern in patterns)]
         found += [here / name for name in fitting]
         folders[:] = [name for name in folders if name not in fitting]
-        if len(here.relative_to(raw_dir).parts) >= _SEARCH_DEPTH - 1:
-            folders.clear()
     return sorted(found)
 
 
@@ -137,7 +139,7 @@ class Health:
 def examine(found: Prepared) -> Health:
     """Compares a prepared set with what was recorded when it was written: checksums, counts, pixels."""
     record = read_record(found.path / CHECKSUMS)
-    if record is None:
+    if record is None or not record["files"]:
         return Health([f"{CHECKSUMS} is missing or unreadable"], [], {})
     damaged = damaged_files(found.path)
     errors = [f"{name} is {'changed' if (found.path / name).is_file() else 'missing'}" for name in damaged]
@@ -214,7 +216,7 @@ def _wrong_counts(path: Path, record: Mapping[str, Any]) -> list[str]:
     try:
         info = json.loads((path / "dataset_info.json").read_text(encoding="utf-8"))
         told = {split["name"]: sum(int(length) for length in split["shardLengths"]) for split in info["splits"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return [f"dataset_info.json cannot be read ({error})"]
     counted: dict[str, int] = {}
     for name, about in record["files"].items():

@@ -7,7 +7,6 @@ from pathlib import Path
 from common.errors import run_command
 from data_gen.dataset import Dataset
 from data_gen.facades import MAPS, load_published, run, synthetic_of
-from data_gen.image_pairs import limited_pairs
 from data_gen.image_set import TOLERANCE
 from data_gen.pairs import PairedDataset
 
@@ -42,7 +41,7 @@ def load(
     There is no split `test`: `train` holds out `val`.
     """
     if source == "synthetic":
-        return limited_pairs(synthetic(num_examples, seed, size, split), limit)
+        return synthetic(num_examples, seed, size, split).limited(limit)
     return load_published(MAPS, data_dir, raw_dir, limit, size, split, swap, tolerance)
 
 

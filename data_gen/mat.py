@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import struct
 import zlib
 from collections.abc import Collection
@@ -20,6 +21,9 @@ from numpy.typing import NDArray
 from common.damage import read_claimed
 from common.errors import UserError
 from data_gen.published import looks_like_a_page
+
+ADVICE = "get the file anew"
+"""What messages about damaged files say is to be done."""
 
 _HEADER_BYTES = 128
 _PIECE_BYTES = 16 << 20
@@ -36,13 +40,13 @@ class _DamagedError(ValueError):
     """What is in the file cannot be right; the message says where."""
 
 
-def read_mat(path: Path, names: Collection[str], advice: str = "get the file anew") -> dict[str, NDArray[Any]]:
+def read_mat(path: Path, names: Collection[str], advice: str = ADVICE) -> dict[str, NDArray[Any]]:
     """Reads arrays of numbers.
 
     Args:
         path: the file.
         names: of the arrays; others are passed over.
-        advice: what messages say is to be done. Default: get the file anew.
+        advice: what messages say is to be done. Default: `ADVICE`.
 
     Returns:
         the arrays by name, in MATLAB's order of the axes, with the first axis running fastest.
@@ -53,23 +57,28 @@ def read_mat(path: Path, names: Collection[str], advice: str = "get the file ane
     Source: "MAT-File Format", MathWorks, chapter on level 5.
     """
     with open(path, "rb") as file:
-        header = file.read(_HEADER_BYTES)
-        if looks_like_a_page(header):
-            raise UserError(f"{path} is a web page, not the file; {advice}")
-        order = {b"IM": "<", b"MI": ">"}.get(header[126:128])
-        version = struct.unpack(f"{order}H", header[124:126])[0] if order else 0
-        if order is None or version != 0x0100:
-            raise UserError(f"{path} is no MATLAB file of version 5 to 7.2 ({len(header)} bytes of a header); {advice}")
-        found: dict[str, NDArray[Any]] = {}
-        try:
-            while len(found) < len(names) and _read_element(file, order, names, found):
-                pass
-        except (_DamagedError, zlib.error) as error:
-            raise UserError(f"{path}: damaged or truncated ({error}); {advice}") from error
-        except MemoryError as error:
-            raise UserError(f"{path}: does not fit into memory; close other programs") from error
+        return read_open_mat(file, os.fspath(path), names, advice)
+
+
+def read_open_mat(file: IO[bytes], called: str, names: Collection[str], advice: str) -> dict[str, NDArray[Any]]:
+    """Reads arrays of numbers from an open file, which `called` names in messages; all else as `read_mat`."""
+    header = file.read(_HEADER_BYTES)
+    if looks_like_a_page(header):
+        raise UserError(f"{called} is a web page, not the file; {advice}")
+    order = {b"IM": "<", b"MI": ">"}.get(header[126:128])
+    version = struct.unpack(f"{order}H", header[124:126])[0] if order else 0
+    if order is None or version != 0x0100:
+        raise UserError(f"{called} is no MATLAB file of version 5 to 7.2 ({len(header)} bytes of a header); {advice}")
+    found: dict[str, NDArray[Any]] = {}
+    try:
+        while len(found) < len(names) and _read_element(file, order, names, found):
+            pass
+    except (_DamagedError, zlib.error) as error:
+        raise UserError(f"{called}: damaged or truncated ({error}); {advice}") from error
+    except MemoryError as error:
+        raise UserError(f"{called}: does not fit into memory; close other programs") from error
     if missing := [name for name in names if name not in found]:
-        raise UserError(f"{path} has no array {' and no array '.join(missing)}; {advice}")
+        raise UserError(f"{called} has no array {' and no array '.join(missing)}; {advice}")
     return found
 
 
@@ -142,7 +151,8 @@ def _read_matrix(
     if code not in _CLASSES or is_complex:
         raise _DamagedError(f"{name} is no full array of real numbers")
     shape = struct.unpack(f"{order}{len(sizes) // 4}i", sizes[: len(sizes) // 4 * 4])
-    if not shape or min(shape) < 0 or math.prod(shape) > _MOST_BYTES:
+    result = np.dtype(_CLASSES[code])
+    if not shape or min(shape) < 0 or math.prod(shape) * result.itemsize > _MOST_BYTES:
         raise _DamagedError(f"{name} of the shape {shape}")
     stored, length, is_small = _tag(source, order)
     if stored not in _STORED:
@@ -155,7 +165,7 @@ def _read_matrix(
         if not is_small:
             _exactly(source, -length % 8)
         source.finish()
-    numbers = np.frombuffer(data, kind).astype(np.dtype(_CLASSES[code]), copy=False)
+    numbers = np.frombuffer(data, kind).astype(result, copy=False)
     found[name] = numbers.reshape(shape, order="F")
 
 

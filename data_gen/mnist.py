@@ -197,9 +197,7 @@ def load(
         whole = synthetic(split)
     else:
         whole = find_digits(raw_dir, source).split(split)
-    dataset = whole.limited(limit)
-    dataset.held_out = whole.held_out
-    return dataset
+    return whole.limited(limit)
 
 
 def _check_split(split: str) -> None:

@@ -310,7 +310,7 @@ def load(
     """
     if source == "synthetic":
         miniature = synthetic(split, size, num_train if num_train != NUM_TRAIN else 512, seed)
-        return _limited(miniature, limit)
+        return miniature.limited(limit)
     if source in ("auto", "published"):
         found = find_published(raw_dir, samples_too=source == "published")
         if found is not None:
@@ -319,20 +319,15 @@ def load(
                     f"the published pairs have {PUBLISHED_SIZE}x{PUBLISHED_SIZE} pixels, not {size}; leave the size "
                     "out, or choose the source 'reconstructed'"
                 )
-            return _limited(published_pairs(found, data_dir, split, NUM_VALID), limit)
+            return published_pairs(found, data_dir, split, NUM_VALID).limited(limit)
     if source == "published":
         raise UserError(
             f"no published MNIST-CDCB in {raw_dir}: put {ARCHIVE} from {ARCHIVE_URL} there, as it is or unpacked, or "
             "choose the source 'reconstructed', which is made of MNIST"
         )
     train = mnist.find_digits(raw_dir, "published").split("train")
-    return _limited(_split_of(train, num_train, split, size, seed, "mnist_cdcb_reconstructed", "reconstructed"), limit)
-
-
-def _limited(dataset: PairedDataset, limit: int | None) -> Dataset:
-    limited = dataset.limited(limit)
-    limited.held_out = dataset.held_out
-    return limited
+    pairs = _split_of(train, num_train, split, size, seed, "mnist_cdcb_reconstructed", "reconstructed")
+    return pairs.limited(limit)
 
 
 def main() -> None:

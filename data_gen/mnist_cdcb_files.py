@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from common.errors import UserError, near_matches
 from data_gen.archives import BadFileError, Container, Member, find_containers, open_container
 from data_gen.dataset import Dataset
 from data_gen.factors import check_indices
+from data_gen.image_files import decode
 from data_gen.pairs import PairedDataset
 
 ARCHIVE = "MNIST-CDCB-256Ims.tar.gz"
@@ -104,18 +104,15 @@ class _Reader:
 
     def _decoded(self, number: int) -> NDArray[np.uint8]:
         """A pair side by side, uint8 of shape (256, 512, 3)."""
-        from PIL import Image
-
         member = self.members[number]
         try:
-            with Image.open(io.BytesIO(self._container.read(member)), formats=("PNG",)) as picture:
-                if picture.size != (2 * SIDE, SIDE):
-                    size = "x".join(map(str, picture.size))
-                    raise UserError(f"{self._path}: {member.name} has {size} pixels; pairs have {2 * SIDE}x{SIDE}")
-                pixels: NDArray[np.uint8] = np.asarray(picture.convert("RGB"))
-        except (BadFileError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            picture = decode(self._container.read(member), background="drop", orient=False)
+        except BadFileError as error:
             raise UserError(f"{self._path}: {member.name} cannot be read ({error}); get the file anew") from error
-        return pixels
+        if picture.size != (2 * SIDE, SIDE):
+            size = "x".join(map(str, picture.size))
+            raise UserError(f"{self._path}: {member.name} has {size} pixels; pairs have {2 * SIDE}x{SIDE}")
+        return np.asarray(picture)
 
 
 class _Half(Dataset):

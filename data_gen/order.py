@@ -81,3 +81,9 @@ def indices_at(
             max_index=tf.constant(num_examples - 1, tf.int64),
             rounds=SHUFFLE_ROUNDS,
         )
+
+
+def signed_seed(seed: int) -> int:
+    """The low 64 bits of a seed as the signed integer that a tensor can hold."""
+    low = seed & 0xFFFFFFFFFFFFFFFF
+    return low - (1 << 64) if low >> 63 else low

@@ -53,8 +53,6 @@ def _make(
 ) -> NDArray[np.uint8]:
     record = path.with_suffix(".json")
     record.unlink(missing_ok=True)
-    for left_by_a_killed_run in path.parent.glob(f".{path.name}.*.partial"):
-        left_by_a_killed_run.unlink()
     with atomic_file(path) as temporary:
         # Written block by block, never through a map: a full disk is an error then, and not the end of the process.
         with open(temporary, "wb") as handle:
@@ -80,7 +78,7 @@ def packed_origin(path: Path) -> dict[str, Any] | None:
     """The recorded origin of a file that `packed_cache` has made, or `None`."""
     try:
         record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     origin = record.get("origin") if isinstance(record, dict) else None
     return origin if isinstance(origin, dict) else None

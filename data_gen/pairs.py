@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from data_gen.command import as_text, plan_of
 from data_gen.dataset import BatchSource, Dataset
 from data_gen.factors import check_indices
+from data_gen.order import signed_seed
 from data_gen.png import encode_png
 from data_gen.tfrecord import Example, Feature, Plan, Split
 
@@ -57,7 +58,7 @@ class Augmentation:
         import tensorflow as tf
 
         x, y = pair
-        key = tf.stack([tf.constant(_other_seed(seed, _CHANGES), tf.int64), tf.cast(step, tf.int64)])
+        key = tf.stack([tf.constant(signed_seed(seed ^ _CHANGES), tf.int64), tf.cast(step, tf.int64)])
         numbers = tf.random.stateless_uniform((global_batch, self.numbers), key, alg="philox")
         x_new, y_new = self.apply(x, y, numbers[start : start + tf.shape(x)[0]])
         return tf.ensure_shape(x_new, x.shape), tf.ensure_shape(y_new, y.shape)
@@ -312,7 +313,7 @@ class PairedDataset(Dataset):
     def _seeds(self, seed: int, independent: bool | None) -> tuple[int, int]:
         """What determines the orders of x and of y."""
         apart = not self.is_paired if independent is None else independent
-        return seed, _other_seed(seed, _ORDER_OF_Y) if apart else seed
+        return seed, signed_seed(seed ^ _ORDER_OF_Y) if apart else seed
 
 
 class PairSource:
@@ -443,9 +444,3 @@ def _examples_of(part: PairedDataset) -> Callable[[int, int], Iterator[Example]]
                 yield example
 
     return examples
-
-
-def _other_seed(seed: int, key: int) -> int:
-    """A seed made of another one, as a signed integer of 64 bits."""
-    mixed = (seed ^ key) & 0xFFFFFFFFFFFFFFFF
-    return mixed - (1 << 64) if mixed >> 63 else mixed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from common.errors import UserError
@@ -97,13 +97,27 @@ def find_files(raw_dir: Path, names: Sequence[str]) -> list[Path]:
     wanted = {name.lower() for name in names}
     if raw_dir.is_file():
         return [raw_dir] if raw_dir.name.lower() in wanted else []
-    found: list[Path] = []
+    return sorted(here / file for here, _, files in walked(raw_dir) for file in files if file.lower() in wanted)
+
+
+def walked(raw_dir: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Goes through a folder of published files, up to four levels deep, as all that look for something there do.
+
+    Hidden folders, such as those of sets that are being written, are passed over.
+
+    Args:
+        raw_dir: the folder; nothing comes of one that is not there.
+
+    Yields:
+        a folder, and the names of the folders and files in it, sorted. Those folders are gone through next that are
+        left in the list.
+    """
     for folder, folders, files in os.walk(raw_dir):
         here = Path(folder)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield here, folders, sorted(files)
         if len(here.relative_to(raw_dir).parts) >= _SEARCH_DEPTH:
             folders.clear()
-        found += [here / file for file in files if file.lower() in wanted]
-    return sorted(found)
 
 
 def looks_like_a_page(head: bytes) -> bool:

@@ -129,9 +129,7 @@ def load(
         whole = _read(_find(raw_dir, zero_shot_split), split, zero_shot_split)
         if source not in ("auto", whole.source):
             raise UserError(f"the features in {raw_dir} have the source {whole.source!r}, not {source!r}; choose that")
-    dataset = whole.limited(limit)
-    dataset.held_out = whole.held_out
-    return dataset
+    return whole.limited(limit)
 
 
 def _check(split: str, zero_shot_split: int) -> None:

@@ -105,9 +105,7 @@ def load(
         whole = synthetic(split)
     else:
         whole = _read_split(raw_dir, split, source)
-    dataset = whole.limited(limit)
-    dataset.held_out = whole.held_out
-    return dataset
+    return whole.limited(limit)
 
 
 def _check_split(split: str) -> None:

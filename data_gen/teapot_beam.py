@@ -38,8 +38,8 @@ from data_gen import default_data_dir
 from data_gen.folders import (
     CHECKSUMS,
     Files,
-    check_present,
     differences,
+    is_present,
     put_in_place,
     read_record,
     working,
@@ -303,14 +303,12 @@ def write_with_beam(
     """
     load_beam()
     plan = tfrecord_plan(recipe, backend, shards=shards)
-    record = plan.record()
     pipeline = _Pipeline(plan, recipe, backend, shards, _runner(runner), _options(options, runner))
     place = os.fspath(data_dir)
     if _is_address(place):
         return _found_at_address(plan, place, overwrite) or pipeline.write(place)
     folder = set_folder(recipe, Path(place), "tfrecord")
-    if folder.exists() and not overwrite:
-        check_present(record, folder)
+    if is_present(plan.record(), folder, overwrite):
         return os.fspath(folder)
     with working(folder) as path:
         # A killed run may have left it; what an unfinished run of the other command has left stays as long as it is

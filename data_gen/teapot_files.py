@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,8 +20,8 @@ from common.progress import progress
 from data_gen.folders import (
     CHECKSUMS,
     PROGRESS,
-    check_present,
     finished_files,
+    is_present,
     keep_only,
     put_in_place,
     read_record,
@@ -187,12 +188,15 @@ def write_npz_set(
     """
     folder = set_folder(recipe, data_dir, "npz")
     plan = npz_plan(recipe, backend, dtype)
-    if folder.exists() and not overwrite:
-        check_present(plan, folder)
+    if is_present(plan, folder, overwrite):
         return folder
     latents = recipe.latents
     extra = {"provenance": np.array(json.dumps({**plan["contents"], **plan["provenance"]}))}
     with working(folder) as path:
+        if is_present(plan, folder, overwrite):
+            # Another process has finished it meanwhile.
+            shutil.rmtree(path, ignore_errors=True)
+            return folder
         job = _NpzJob(recipe, backend, dtype, workers, plan, path)
         job.write(TRAIN_NPZ, {"latents": latents.train, **extra}, latents.train, latents.train.shape[:1])
         if recipe.kept_groups:

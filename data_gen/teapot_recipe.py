@@ -27,6 +27,8 @@ from teapot_renderer.rendering import MAX_SAMPLES, MAX_SIDE
 
 MAX_IMAGE_SIZE = 1024
 MAX_SEED = 2**32 - 1
+MAX_TRAIN = 100_000_000
+MAX_GROUPS = 1_000_000
 
 # Images that one core draws in one go: few enough for the memory.
 _BLOCK_IMAGES, _BLOCK_BYTES = 128, 4 << 20
@@ -68,8 +70,8 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, value, least, most in (
             ("image_size", self.image_size, 1, MAX_IMAGE_SIZE),
-            ("num_train", self.num_train, 1, None),
-            ("num_groups", self.num_groups, 0, None),
+            ("num_train", self.num_train, 1, MAX_TRAIN),
+            ("num_groups", self.num_groups, 0, MAX_GROUPS),
             ("limit", self.limit, 1, None),
             ("seed", self.seed, 0, MAX_SEED),
             ("samples", self.samples, 1, MAX_SAMPLES),

@@ -12,6 +12,7 @@ import errno
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ from data_gen.folders import (
     CHECKSUMS,
     PROGRESS,
     Files,
-    check_present,
     finished_files,
+    is_present,
     keep_only,
     put_in_place,
     working,
@@ -169,10 +170,13 @@ def write_dataset(plan: Plan, data_dir: Path, overwrite: bool = False) -> Path:
     """
     folder = data_dir / plan.name / plan.version
     record = plan.record()
-    if folder.exists() and not overwrite:
-        check_present(record, folder)
+    if is_present(record, folder, overwrite):
         return folder
     with working(folder) as path:
+        if is_present(record, folder, overwrite):
+            # Another process has finished it meanwhile.
+            shutil.rmtree(path, ignore_errors=True)
+            return folder
         import_tensorflow()
         done = finished_files(record, path)
         keep_only(path, {*done, PROGRESS} if done else set())

@@ -15,6 +15,7 @@ from common.errors import UserError, run_command
 from common.output import answer, say
 from common.progress import encoding_line
 from metrics import registry
+from metrics.catalogue import CODE_ERRORS
 from metrics.files import read_arrays
 from metrics.generation_catalogue import ENTRIES
 from metrics.inputs import KEYS
@@ -167,8 +168,10 @@ def _of_codes(options: argparse.Namespace, chosen: list[str] | None) -> tuple[di
     measured = {registry.get(name).needs for name in results}
     of_images = {entry.name for entry in ENTRIES}
     for name, refusal in refusals.items():
-        # Images that suffice for one metric may be too few for another; all else that is refused is wrong.
-        if name not in of_images or registry.get(name).needs not in measured:
+        # Images that suffice for one metric may be too few for another, and nobody said that codes are categories;
+        # all else that is refused is wrong.
+        is_too_few = name in of_images and registry.get(name).needs in measured
+        if not is_too_few and (name not in CODE_ERRORS or "code_columns" in arrays):
             raise refusal
         say(f"note: left out: {refusal}")
     return results, about

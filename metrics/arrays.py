@@ -176,6 +176,36 @@ def listed(items: Sequence[object] | np.ndarray) -> str:
     return shown + (", ..." if len(items) > _MOST_LISTED else "")
 
 
+def split_tables(
+    codes: npt.ArrayLike, levels: npt.ArrayLike, test_codes: npt.ArrayLike, test_levels: npt.ArrayLike
+) -> tuple[np.ndarray, IntArray, np.ndarray, IntArray]:
+    """Codes and levels to fit to and those held out, as by `code_table` and `level_table`, of the same columns.
+
+    Raises:
+        TypeError: if the codes are not real numbers or the levels not integers.
+        ValueError: if shapes do not fit, or a code is not finite.
+    """
+    table, held_out = code_table("codes", codes), code_table("test_codes", test_codes)
+    columns = level_table("levels", levels, len(table))
+    test_columns = level_table("test_levels", test_levels, len(held_out))
+    if table.shape[1] != held_out.shape[1] or columns.shape[1] != test_columns.shape[1]:
+        raise ValueError("codes and test_codes, and levels and test_levels, must have as many columns as each other")
+    return table, columns, held_out, test_columns
+
+
+def model_labels(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    """Names for `count` models: those given, or `model 0`, `model 1` and so on.
+
+    Raises:
+        ValueError: if there is another number of names.
+    """
+    if names is None:
+        return tuple(f"model {number}" for number in range(count))
+    if len(names) != count:
+        raise ValueError(f"there are {len(names)} names for {count} models; give one for each")
+    return tuple(str(name) for name in names)
+
+
 def factor_labels(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
     """Names for `count` factors: those given, or `factor 0`, `factor 1` and so on.
 

@@ -105,8 +105,9 @@ def _features(group_codes: npt.ArrayLike, group_labels: npt.ArrayLike) -> tuple[
     features = np.empty((len(groups), groups.shape[2]))
     step = max(1, _CHUNK_VALUES // (groups.shape[1] * groups.shape[2]))
     for start in range(0, len(groups), step):
-        # In the precision of the codes, as the released code has it.
+        # In the precision of the codes, as the released code has it; differences of whole numbers would wrap around.
         chunk = groups[start : start + step, : 2 * pairs]
+        chunk = chunk.astype(np.result_type(chunk, np.float32), copy=False)
         features[start : start + step] = np.abs(chunk[:, 0::2] - chunk[:, 1::2]).mean(axis=1)
     return features, labels, about_codes(groups.reshape(-1, groups.shape[2]))
 

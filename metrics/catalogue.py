@@ -441,12 +441,15 @@ register(
     description="unsupervised ranking: mean FactorVAE score of a model's encoder on the others' images and vice versa",
     paper=_INFOGAN_CR,
 )
-for _matching, _description in (
-    ("majority", "the class that most of its training images have"),
-    ("hungarian", "a class of its own, matched on the training images"),
-):
+CODE_ERRORS = {
+    "code_error_majority": ("majority", "the class that most of its training images have"),
+    "code_error_hungarian": ("hungarian", "a class of its own, matched on the training images"),
+}
+"""The metrics that take codes for categories, of factors of which exactly one is a category; how each matches them."""
+
+for _name, (_matching, _description) in CODE_ERRORS.items():
     register(
-        f"code_error_{_matching}",
+        _name,
         functools.partial(_code_error, matching=_matching),  # type: ignore[arg-type]
         needs=_CODES + _TESTS,
         reads=(*_ABOUT_FACTORS, "code_columns"),

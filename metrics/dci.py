@@ -23,9 +23,9 @@ from metrics.arrays import (
     code_table,
     factor_labels,
     factor_table,
-    level_table,
     listed,
     population_std,
+    split_tables,
 )
 from metrics.importances import DLIB, INFOGAN_CR, DciResult, Fit, dci_result
 from metrics.lasso import FOLDS, Products, fold_rows, lasso, lasso_cv
@@ -480,11 +480,7 @@ def _boosted(
 ) -> DciResult:
     """DCI of boosted trees in disentanglement_lib's protocol; the factor with the most levels is begun first."""
     _check_seed(seed)
-    table, held_out = code_table("codes", arrays[0]), code_table("test_codes", arrays[2])
-    columns = level_table("levels", arrays[1], len(table))
-    test_columns = level_table("test_levels", arrays[3], len(held_out))
-    if table.shape[1] != held_out.shape[1] or columns.shape[1] != test_columns.shape[1]:
-        raise ValueError("codes and test_codes, and levels and test_levels, must have as many columns as each other")
+    table, columns, held_out, test_columns = split_tables(*arrays)
     names = factor_labels(factor_names, columns.shape[1])
     degenerate = about_codes(table, "weigh nothing")
     tasks: dict[int, tuple[object, ...]] = {}

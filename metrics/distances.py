@@ -7,6 +7,7 @@ a few tiles, whatever the tables' size.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -94,6 +95,15 @@ class SquaredDistances:
         # What float32 cannot hold beside the largest value is lost.
         errors += self._rounding * self._sizes[1][columns] + 1e-30 / self._scale**2
         return products, errors
+
+
+def row_numbers(table: np.ndarray) -> IntArray:
+    """A number for each row `[N]`, from 0 in the order of first appearance; copies have the same."""
+    seen: dict[bytes, int] = {}
+    # Adding 0 makes 0 of -0.
+    zero = table.dtype.type(0)
+    digests = (hashlib.blake2b((row + zero).tobytes(), digest_size=16).digest() for row in table)
+    return np.array([seen.setdefault(digest, len(seen)) for digest in digests], dtype=np.int64)
 
 
 def _lengths(table: np.ndarray, mean: FloatArray, offset: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -9,7 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from metrics import logistic
-from metrics.arrays import FloatArray, IntArray, about_codes, code_table, factor_labels, level_table, listed, live_codes
+from metrics.arrays import (
+    FloatArray,
+    IntArray,
+    about_codes,
+    code_table,
+    factor_labels,
+    level_table,
+    listed,
+    live_codes,
+    split_tables,
+)
 from metrics.results import MetricResult
 
 _Model = logistic.LogisticRegression | logistic.SoftmaxRegression
@@ -112,11 +122,7 @@ def dlib_explicitness(
     Source: Locatello et al., Challenging Common Assumptions, ICML 2019,
     `evaluation/metrics/modularity_explicitness.py`.
     """
-    table, held_out = code_table("codes", codes), code_table("test_codes", test_codes)
-    columns = level_table("levels", levels, len(table))
-    test_columns = level_table("test_levels", test_levels, len(held_out))
-    if table.shape[1] != held_out.shape[1] or columns.shape[1] != test_columns.shape[1]:
-        raise ValueError("codes and test_codes, and levels and test_levels, must have as many columns as each other")
+    table, columns, held_out, test_columns = split_tables(codes, levels, test_codes, test_levels)
     live = live_codes(table)
     # In the precision of the codes, as the released code has it.
     mean, spread = table.mean(axis=0), np.where(live, table.std(axis=0), 1)

@@ -10,6 +10,7 @@ from metrics.arrays import IntArray
 from metrics.protocols import (
     FactorData,
     Samples,
+    about_group_size,
     check_counts,
     full_grid,
     generator,
@@ -19,6 +20,8 @@ from metrics.protocols import (
     unknown_factors,
     varying_factors,
 )
+
+_DLIB_GROUP_SIZE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,18 +164,19 @@ class DlibGroupProtocol:
         Raises:
             UserError: if the data set's factors are not known, or not all combinations are there.
         """
-        published = DlibGroupProtocol(self.pairs, self.group_size)
+        published = DlibGroupProtocol(self.pairs, 2 * _DLIB_GROUP_SIZE if self.pairs else _DLIB_GROUP_SIZE)
         total = self.num_train + self.num_test
         if data.metric_groups is not None:
-            groups = stored_groups(data, data.metric_groups, (published.num_train + published.num_test, 64))
+            counts = (published.num_train + published.num_test, published.group_size)
+            groups = stored_groups(data, data.metric_groups, counts)
             images, arrays, notes = dict(groups.images), dict(groups.arrays), groups.notes
         else:
             numbers, labels = self._draw_groups(data, generator(seed, f"dlib groups {self.pairs}"), total)
             images = {"group_codes": numbers[: self.num_train], "test_group_codes": numbers[self.num_train :]}
             arrays = {"group_labels": labels[: self.num_train], "test_group_labels": labels[self.num_train :]}
-            notes = ()
+            notes = about_group_size(self.group_size, published.group_size)
             if (self.num_train, self.num_test) != (published.num_train, published.num_test):
-                notes = (
+                notes += (
                     f"{self.num_train:,} groups to fit to and {self.num_test:,} held out, where the published protocol "
                     f"has {published.num_train:,} and {published.num_test:,}",
                 )

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import re
 import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,12 +22,10 @@ import numpy.typing as npt
 from common.errors import UserError
 from common.files import sha256_of
 from common.output import say
-from common.tensorflow_start import import_tensorflow
-from metrics.keras_encoder import load_encoder
+from metrics.keras_encoder import import_keras, load_encoder
 
 INCEPTION_SIDE = 299
 INCEPTION_FEATURES = 2048
-INCEPTION_CLASSES = 1000
 _INCEPTION_FILES = {
     "features": ("inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5", "bcbd6486424b2319ff4ef7d526e38f63"),
     "probabilities": ("inception_v3_weights_tf_dim_ordering_tf_kernels.h5", "9a0d58056eeedaa3f26cb7ebd46da564"),
@@ -46,15 +42,6 @@ _VGAN_SHIFT = ((0.485 - 0.5) / 0.5, (0.456 - 0.5) / 0.5, (0.406 - 0.5) / 0.5)
 
 Images = npt.NDArray[Any]
 Function = Callable[[npt.NDArray[np.float32]], npt.ArrayLike]
-
-
-def import_keras() -> ModuleType:
-    """Keras on TensorFlow, without TensorFlow's remarks about GPUs that are not there."""
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    import_tensorflow()
-    import keras
-
-    return keras
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from metrics.fid import STANDARD_IMAGES, fid_of_statistics, kid, kid_all
 from metrics.inception_score import SPLITS, confidence, inception_score, mode_kl
 from metrics.precision_recall import precision, recall
 from metrics.protocols import generator
-from metrics.results import MetricResult
+from metrics.results import MetricResult, refusable
 
 Generate = Callable[[int, int], npt.ArrayLike]
 """First number and count -> the images `[count, H, W, C]` with these numbers, floats in [0, 1] or uint8."""
@@ -115,8 +115,10 @@ def score_generator(
 
     if chosen == ["fid"]:
         # Nothing but sums is kept: 50,000 images of 2,048 features would take 800 MB in double precision.
-        statistics = real_statistics(real), statistics_of("features_fake", fake)
-        result = _refusable("fid", lambda: fid_of_statistics(*statistics))
+        of_real = real_statistics(real)
+        watch.expect(num_fakes)
+        of_fake = statistics_of("features_fake", fake)
+        result = refusable("fid", lambda: fid_of_statistics(of_real, of_fake))
         return {qualified("fid", extractor.id): _finished(result, extractor, num_fakes)}
     if table_key not in kept:
         kept[table_key] = np.concatenate(list(real))
@@ -129,7 +131,7 @@ def score_generator(
         "improved_recall": lambda: recall(real_table, fake_table),
     }
     return {
-        qualified(name, extractor.id): _finished(_refusable(name, functions[name]), extractor, num_fakes)
+        qualified(name, extractor.id): _finished(refusable(name, functions[name]), extractor, num_fakes)
         for name in chosen
     }
 
@@ -180,10 +182,11 @@ def vgan_compat_fid(
     if which not in kept:
         real_features = _features(extractor, vgan_reals(data, seed, batch_size), watch)
         kept[which] = _real_statistics(data, which, extractor, real_features, cache)
+    watch.expect(fakes)
     real = kept[which]
     centered = (2.0 * images - 1.0 for images in _generated(generate, fakes))
     fake = statistics_of("features_fake", _features(extractor, centered, watch))
-    result = _refusable("fid_vgan_compat", lambda: fid_of_statistics(real, fake))
+    result = refusable("fid_vgan_compat", lambda: fid_of_statistics(real, fake))
     note = f"{fakes:,} generated and {reals:,} real images as in VGAN's code; not comparable with any other FID"
     name = qualified("fid_vgan_compat", extractor.id)
     return {name: dataclasses.replace(result, extractor=extractor.id).with_notes((note,))}  # type: ignore[call-arg]
@@ -250,7 +253,7 @@ def score_classes(
     notes: tuple[str, ...] = ()
     if num_fakes != STANDARD_IMAGES:
         notes = (f"{num_fakes:,} generated images, where the published protocol has {STANDARD_IMAGES:,}",)
-    return {qualified(name, classifier_id): _refusable(name, functions[name]).with_notes(notes) for name in chosen}
+    return {qualified(name, classifier_id): refusable(name, functions[name]).with_notes(notes) for name in chosen}
 
 
 class _Watch:
@@ -260,6 +263,10 @@ class _Watch:
         if fakes < 1:
             raise UserError(f"the number of generated images is {fakes}; it must be 1 or more")
         self._progress, self._total, self._done = progress, fakes + reals, 0
+
+    def expect(self, count: int) -> None:
+        """So many images are left: those whose statistics a file had are never looked at."""
+        self._total = self._done + count
 
     def add(self, count: int) -> None:
         self._done += count
@@ -320,13 +327,6 @@ def _features(
     for images in batches:
         yield extractor(images)
         watch.add(len(images))
-
-
-def _refusable(name: str, measure: Callable[[], MetricResult]) -> MetricResult:
-    try:
-        return measure()
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{name}: {error}") from error
 
 
 def _finished(result: MetricResult, extractor: Extractor, num_fakes: int) -> MetricResult:

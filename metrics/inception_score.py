@@ -13,6 +13,7 @@ from metrics.results import MetricResult
 
 SPLITS = 10
 _SUM_TOLERANCE = 1e-3
+_BLOCK_ROWS = 4096
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -191,8 +192,13 @@ def _divergences(table: FloatArray) -> FloatArray:
     """The divergence `[N]` of every row from the mean row; 0 log 0 is 0."""
     marginal = table.mean(axis=0)
     # Where the marginal is 0, so are all probabilities.
-    logarithms = np.log(np.where(table > 0, table, 1.0)) - np.log(np.where(marginal > 0, marginal, 1.0))
-    return (table * logarithms).sum(axis=1)
+    of_marginal = np.log(np.where(marginal > 0, marginal, 1.0))
+    divergences = np.empty(len(table))
+    for start in range(0, len(table), _BLOCK_ROWS):
+        rows = table[start : start + _BLOCK_ROWS]
+        logarithms = np.log(np.where(rows > 0, rows, 1.0)) - of_marginal
+        divergences[start : start + _BLOCK_ROWS] = (rows * logarithms).sum(axis=1)
+    return divergences
 
 
 def _about(table: FloatArray) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,15 @@ import numpy.typing as npt
 from common.errors import UserError
 from common.tensorflow_start import import_tensorflow
 from metrics.encoding import Encode
+
+
+def import_keras() -> ModuleType:
+    """Keras on TensorFlow, without TensorFlow's remarks about GPUs that are not there."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    import_tensorflow()
+    import keras
+
+    return keras
 
 
 def load_encoder(path: Path, image_shape: tuple[int, ...], output: int | None = None) -> Encode:
@@ -31,10 +41,7 @@ def load_encoder(path: Path, image_shape: tuple[int, ...], output: int | None = 
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a .keras file, as model.save writes it")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    import_tensorflow()
-    import keras
-
+    keras = import_keras()
     try:
         model = keras.models.load_model(path, compile=False)
     except (TypeError, ValueError, OSError, KeyError, ImportError, AttributeError) as error:

@@ -17,6 +17,9 @@ import numpy.typing as npt
 
 from metrics.arrays import BoolArray, FloatArray, IntArray
 
+LARGEST_FEATURE = 1e60
+"""Beyond this the products of four features that the search sums up would overflow, and it would never end."""
+
 _CLASSES_AT_ONCE = 32
 _BLOCK_VALUES = 1 << 18
 _MAX_ITERATIONS = 100
@@ -65,12 +68,12 @@ def fit(features: npt.ArrayLike, classes: npt.ArrayLike, num_classes: int, penal
         penalty: the weight C of the data against the penalty. Default: 1.
 
     Raises:
-        ValueError: if there are fewer than two classes, or one does not occur.
+        ValueError: if there are fewer than two classes, one does not occur, or a feature is beyond `LARGEST_FEATURE`.
 
     Source: Lin, Weng and Keerthi, Trust Region Newton Method for Large-Scale Logistic Regression, JMLR 2008; constants
     and end of the search as in liblinear, tolerance 1e-4 and at most 100 iterations as in scikit-learn.
     """
-    values = np.asarray(features, dtype=np.float64)
+    values = _checked_features(features)
     numbers = np.asarray(classes, dtype=np.int64)
     counts = np.bincount(numbers, minlength=num_classes)
     if num_classes < 2 or len(counts) != num_classes or not counts.all():
@@ -119,7 +122,11 @@ def fit_softmax(
         features: `[N, D]` finite numbers.
         classes: `[N]` integers, 0 to `num_classes - 1`, each of which occurs.
         num_classes: K, at least 2; for two classes there is one classifier, as for `fit`.
+
+    Raises:
+        ValueError: if a feature is beyond `LARGEST_FEATURE`.
     """
+    values = _checked_features(features)
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning
@@ -129,9 +136,17 @@ def fit_softmax(
     with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
         # It ends after 100 iterations, converged or not; that end is what others report.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = Softmax().fit(np.asarray(features, dtype=np.float64), classes)
+        model = Softmax().fit(values, classes)
     weights = np.concatenate([model.coef_, model.intercept_[:, None]], axis=1)
     return LogisticRegression(weights) if num_classes == 2 else SoftmaxRegression(weights)
+
+
+def _checked_features(features: npt.ArrayLike) -> FloatArray:
+    values = np.asarray(features, dtype=np.float64)
+    # Written so that NaN is refused too.
+    if not np.abs(values).max(initial=0.0) <= LARGEST_FEATURE:
+        raise ValueError(f"the codes hold numbers beyond {LARGEST_FEATURE:g}; scale them down")
+    return values
 
 
 class _Problem:

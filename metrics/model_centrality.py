@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequen
 import numpy as np
 import numpy.typing as npt
 
-from metrics.arrays import FloatArray, IntArray, population_std, real_array
+from metrics.arrays import FloatArray, IntArray, model_labels, population_std, real_array
 from metrics.factor_vae import factor_vae
 from metrics.results import MetricResult
 
@@ -90,9 +90,7 @@ def centrality(scores: npt.ArrayLike, names: Sequence[str] | None = None) -> Mod
     count = len(matrix)
     if matrix.shape != (count, count) or count < 2:
         raise ValueError(f"scores must be a square matrix of two or more models; its shape is {matrix.shape}")
-    labels = tuple(str(name) for name in names) if names is not None else tuple(f"model {n}" for n in range(count))
-    if len(labels) != count:
-        raise ValueError(f"there are {len(labels)} names for {count} models; give one for each")
+    labels = model_labels(names, count)
     similarity = (matrix + matrix.T) / 2
     # Without the diagonal from the start: subtracted later, its rounding would decide between equals.
     central = np.where(np.eye(count, dtype=bool), 0.0, similarity).sum(axis=1) / (count - 1)

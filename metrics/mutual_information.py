@@ -66,6 +66,8 @@ def mutual_information(bins: IntArray, levels: IntArray) -> FloatArray:
         present = levels[:, factor] >= 0
         whole = present.all()
         of_factor = levels[:, factor] if whole else levels[present, factor]
+        # Numbered anew: levels may be few and large.
+        of_factor = np.unique(of_factor, return_inverse=True)[1]
         of_codes = bins if whole else bins[present]
         for code in range(bins.shape[1]):
             information[code, factor] = _information(joint_counts(of_codes[:, code], of_factor))
@@ -97,7 +99,6 @@ def level_entropies(levels: IntArray) -> FloatArray:
     entropies = np.zeros(levels.shape[1])
     for factor in range(levels.shape[1]):
         present = levels[levels[:, factor] >= 0, factor]
-        counts = np.bincount(present)
-        shares = counts[counts > 0] / max(1, present.size)
+        shares = np.unique(present, return_counts=True)[1] / max(1, present.size)
         entropies[factor] = -(shares * np.log(shares)).sum() if shares.size > 1 else 0.0
     return entropies

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.files import write_bytes
+from metrics.code_classification import CodeErrorResult
 from metrics.results import MetricResult
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ MATRICES = {
     "similarity": ("similarity of the models", "models", "models"),
 }
 """Fields of results that are drawn, with the title and what rows and columns are."""
+
+_OF_CATEGORIES = ("held-out images of each class in each category", "categories", "classes")
+"""The same of the confusion of a categorical code."""
 
 _MOST_NUMBERS = 400
 _LONGEST_NAME = 18
@@ -90,7 +94,8 @@ def _scores(results: Mapping[str, MetricResult]) -> Figure:
 def _matrix(name: str, field: str, result: MetricResult, matrix: np.ndarray) -> Figure:
     """A matrix as colors, with its numbers if they can be read."""
     values = matrix.astype(np.float64)
-    title, row_kind, column_kind = MATRICES[field]
+    of_categories = field == "confusion" and isinstance(result, CodeErrorResult)
+    title, row_kind, column_kind = _OF_CATEGORIES if of_categories else MATRICES[field]
     rows, columns = values.shape
     width = min(16.0, max(4.5, 1.8 + 0.62 * columns))
     height = min(16.0, max(2.6, 1.5 + 0.36 * rows))
@@ -117,6 +122,8 @@ def _ticks(axes: Axes, axis: str, kind: str, result: MetricResult, count: int) -
         names = [_short(name) for name in result.factor_names]
     elif kind == "labels" and len(labels) == count:
         names = list(labels)
+    elif kind == "classes":
+        names = list(getattr(result, "classes", names))
     elif kind == "models" and len(getattr(result, "names", ())) == count:
         names = [_short(name) for name in getattr(result, "names", ())]
     step = max(1, math.ceil(count / 40))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metrics.arrays import BoolArray, FloatArray, IntArray
-from metrics.distances import TIE, SquaredDistances
+from metrics.distances import TIE, SquaredDistances, row_numbers
 from metrics.fid import feature_pair
 from metrics.results import MetricResult
 
@@ -101,11 +101,34 @@ def _covered(name: str, reference: np.ndarray, images: np.ndarray, neighbors: in
     degenerate: tuple[str, ...] = ()
     if points:
         degenerate = (f"{points:,} rows of {name} have {neighbors} equal ones, so that their spheres are points",)
-    return float(_inside(SquaredDistances(images, reference), radii).mean()), degenerate
+    # Of copies one is enough: a generator that has collapsed makes thousands.
+    images, numbers, _ = _without_copies(images)
+    reference, _, kept = _without_copies(reference)
+    return float(_inside(SquaredDistances(images, reference), radii[kept])[numbers].mean()), degenerate
+
+
+def _without_copies(table: np.ndarray) -> tuple[np.ndarray, IntArray, IntArray]:
+    """The distinct rows, which of them each row is, and where each stands first."""
+    numbers = row_numbers(table)
+    first = np.unique(numbers, return_index=True)[1]
+    return (table if len(first) == len(table) else table[first]), numbers, first
 
 
 def squared_radii(table: np.ndarray, neighbors: int) -> FloatArray:
     """The squared distance `[N]` of every row of `[N, D]` from its `neighbors`-th nearest other row."""
+    numbers = row_numbers(table)
+    counts = np.bincount(numbers)
+    nth_copy = np.empty(len(table), dtype=np.int64)
+    nth_copy[np.argsort(numbers, kind="stable")] = np.arange(len(table)) - np.repeat(np.cumsum(counts) - counts, counts)
+    # Copies beyond k + 1 are nobody's k nearest that others would not be as well, and have k others at no distance.
+    kept = nth_copy <= neighbors
+    radii = np.zeros(len(table))
+    radii[kept] = _radii_of_few_copies(table if kept.all() else table[kept], neighbors)
+    return radii
+
+
+def _radii_of_few_copies(table: np.ndarray, neighbors: int) -> FloatArray:
+    """`squared_radii` of a table in which no row occurs more than `neighbors` + 1 times: all its ties are kept."""
     distances = SquaredDistances(table, table)
     # Upper bounds on the k smallest distances of each row so far; what may be below the k-th is kept for a closer look.
     bounds = np.full((len(table), neighbors), np.inf)

@@ -188,9 +188,7 @@ class IbganFactorVaeProtocol:
         if data.metric_groups is not None:
             return stored_groups(data, data.metric_groups, (self.num_votes, self.group_size))
         indices, labels = draw_groups(data, generator(seed, "ibgan groups"), self.num_votes, self.group_size)
-        notes: tuple[str, ...] = ()
-        if self.group_size != _IBGAN_GROUP_SIZE:
-            notes = (f"groups of {self.group_size} images, where the published protocol has {_IBGAN_GROUP_SIZE}",)
+        notes = about_group_size(self.group_size, _IBGAN_GROUP_SIZE)
         return Samples({"group_codes": indices}, {"group_labels": labels}, notes)
 
 
@@ -343,6 +341,11 @@ def stored_groups(data: FactorData, groups: StoredGroups, published: tuple[int, 
             f"protocol has {published[0]:,} of {published[1]}",
         )
     return Samples({"group_codes": numbers.reshape(labels.size, groups.group_size)}, {"group_labels": labels}, notes)
+
+
+def about_group_size(size: int, published: int) -> tuple[str, ...]:
+    """A note if drawn groups are of another size than published ones."""
+    return () if size == published else (f"groups of {size} images, where the published protocol has {published}",)
 
 
 def check_counts(**counts: tuple[int | None, int]) -> None:

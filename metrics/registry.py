@@ -12,7 +12,7 @@ from common.errors import UserError, near_matches
 from metrics.encoding import Encode, Progress, encode_samples
 from metrics.inputs import Inputs, limited
 from metrics.protocols import FactorData, Samples, SamplingProtocol
-from metrics.results import MetricResult
+from metrics.results import MetricResult, refusable
 
 PRESETS = ("fast", "paper")
 
@@ -342,10 +342,7 @@ def score_possible(
 
 
 def _measured(metric: Metric, inputs: Inputs) -> MetricResult:
-    try:
-        return metric.function(inputs)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{metric.name}: {error}") from error
+    return refusable(metric.name, lambda: metric.function(inputs))
 
 
 def _protocol(metric: Metric, preset: str) -> SamplingProtocol:

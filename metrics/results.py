@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+
+from common.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,6 +42,14 @@ class MetricResult:
     def with_notes(self, notes: tuple[str, ...]) -> MetricResult:
         """The same result with these notes after its own."""
         return dataclasses.replace(self, notes=self.notes + tuple(note for note in notes if note not in self.notes))
+
+
+def refusable(name: str, measure: Callable[[], MetricResult]) -> MetricResult:
+    """Calls a metric; what it says of wrong arrays becomes a `UserError` that begins with its id."""
+    try:
+        return measure()
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name}: {error}") from error
 
 
 def plain(value: Any) -> Any:

@@ -23,7 +23,7 @@ from metrics.arrays import (
     live_codes,
     real_array,
 )
-from metrics.distances import TIE, SquaredDistances
+from metrics.distances import TIE, SquaredDistances, row_numbers
 from metrics.results import MetricResult
 
 RECALL_AT = (1, 5, 10)
@@ -105,6 +105,10 @@ def _partners(x: np.ndarray, y: np.ndarray) -> tuple[IntArray, IntArray]:
     distances = SquaredDistances(x, y)
     numbers = np.arange(len(x))
     partner = distances.exact(numbers, numbers)
+    # From x the copies of a partner are copies in y, and the other way around. They need no distances: of constant
+    # codes all N^2 would have to be looked at in double precision.
+    of_rivals = (row_numbers(y), row_numbers(x))
+    has_copies = [bool(numbered.max() + 1 < len(numbered)) for numbered in of_rivals]
     nearer = np.zeros((2, len(x)), dtype=np.int64)
     equal = np.zeros((2, len(x)), dtype=np.int64)
     for rows, columns, near, errors in distances.tiles():
@@ -113,18 +117,27 @@ def _partners(x: np.ndarray, y: np.ndarray) -> tuple[IntArray, IntArray]:
         least, most = near - errors, near + errors
         references = partner[rows, None], partner[None, columns]
         sides = (rows, columns)
+        settled: list[BoolArray] = []
         open_: BoolArray = np.zeros(near.shape, dtype=bool)
         for way, reference in enumerate(references):
             clear = most < reference * (1 - TIE)
+            if has_copies[way]:
+                same = of_rivals[way][rows, None] == of_rivals[way][None, columns]
+                same &= np.isfinite(near)
+                equal[way, sides[way]] += same.sum(axis=1 - way)
+                clear &= ~same
+                settled.append(clear | same)
+            else:
+                settled.append(clear)
             nearer[way, sides[way]] += clear.sum(axis=1 - way)
-            open_ |= ~clear & (least <= reference * (1 + TIE))
+            open_ |= ~settled[way] & (least <= reference * (1 + TIE))
         row, column = np.nonzero(open_)
         exact = distances.exact(row + rows.start, column + columns.start)
         for way, reference in enumerate(references):
             place = (row, column)[way]
             own = reference.ravel()[place]
             # A pair may be open for one direction only: what was counted above is not counted again.
-            undecided = ~(most[row, column] < own * (1 - TIE))
+            undecided = ~settled[way][row, column]
             ties = undecided & (np.abs(exact - own) <= TIE * np.maximum(exact, own))
             np.add.at(equal[way], place[ties] + sides[way].start, 1)
             np.add.at(nearer[way], place[undecided & ~ties & (exact < own)] + sides[way].start, 1)

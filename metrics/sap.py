@@ -17,9 +17,9 @@ from metrics.arrays import (
     code_table,
     factor_labels,
     factor_table,
-    level_table,
     listed,
     live_codes,
+    split_tables,
 )
 from metrics.results import MetricResult
 
@@ -53,8 +53,8 @@ def sap(
     """How much better the best code predicts a factor than the second best, averaged over the factors: InfoGAN-CR's.
 
     A quantity is predicted by a line, and its squared Pearson correlation counts; a category by a linear support vector
-    machine with balanced classes, and its accuracy on the same images counts. Both change nothing when codes are
-    shifted; the correlation does not depend on their scale either, the machine does, because its weights are penalized.
+    machine with balanced classes, and its accuracy on the same images counts. The correlation depends neither on the
+    codes' scale nor on where their 0 is; the machine depends on both, because weight and intercept are penalized.
 
     Args:
         codes: `[N, D]` codes.
@@ -129,11 +129,7 @@ def dlib_sap(
     Source: Locatello et al., Challenging Common Assumptions, ICML 2019, `evaluation/metrics/sap_score.py` with
     `continuous_factors = False`.
     """
-    table, held_out = code_table("codes", codes), code_table("test_codes", test_codes)
-    columns = level_table("levels", levels, len(table))
-    test_columns = level_table("test_levels", test_levels, len(held_out))
-    if table.shape[1] != held_out.shape[1] or columns.shape[1] != test_columns.shape[1]:
-        raise ValueError("codes and test_codes, and levels and test_levels, must have as many columns as each other")
+    table, columns, held_out, test_columns = split_tables(codes, levels, test_codes, test_levels)
     prediction = np.full((table.shape[1], columns.shape[1]), np.nan)
     floors = np.zeros(columns.shape[1])
     for factor in range(columns.shape[1]):

@@ -21,7 +21,8 @@ from common.errors import UserError, run_command
 from common.files import atomic_file, sha256_of
 from common.output import answer, say
 from common.progress import progress
-from metrics.features import Extractor, checked_images, import_keras, in_whole_batches
+from metrics.features import Extractor, checked_images, in_whole_batches
+from metrics.keras_encoder import import_keras
 from metrics.protocols import generator
 
 if TYPE_CHECKING:
@@ -232,8 +233,8 @@ def _load(model: keras.Model, path: Path) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-            about = json.loads(str(arrays.pop("about")))
-    except (AttributeError, *NPZ_DAMAGE) as error:
+            about: dict[str, Any] = dict(json.loads(str(arrays.pop("about"))))
+    except (AttributeError, TypeError, *NPZ_DAMAGE) as error:
         raise UserError(f"{path} holds no weights of the shape classifier ({error}); train it again") from None
     variables = {_name_of(variable): variable for variable in model.variables}
     for name, variable in variables.items():
@@ -243,7 +244,7 @@ def _load(model: keras.Model, path: Path) -> dict[str, Any]:
             raise UserError(f"{path} holds weights that are NaN or infinite ({name}); train it again")
     for name, variable in variables.items():
         variable.assign(arrays[name])
-    return dict(about)
+    return about
 
 
 def _name_of(variable: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from metrics.arrays import BoolArray, FloatArray, IntArray, code_table, listed, live_codes, population_std
+from metrics.arrays import BoolArray, FloatArray, IntArray, code_table, listed, live_codes, model_labels, population_std
 from metrics.lasso import Products, lasso
 from metrics.results import MetricResult
 
@@ -129,9 +129,7 @@ def _udr(
         raise ValueError(f"models are compared with each other: give the codes of two or more, not of {count}")
     if len({len(table) for table in tables}) > 1:
         raise ValueError(f"all models must encode the same images; they have {[len(table) for table in tables]} rows")
-    labels = tuple(str(name) for name in names) if names is not None else tuple(f"model {n}" for n in range(count))
-    if len(labels) != count:
-        raise ValueError(f"there are {len(labels)} names for {count} models; give one for each")
+    labels = model_labels(names, count)
     masks = _active_masks(tables, kl, active, kl_threshold)
     kept = [
         _standardized(table[:, mask], ranks=method == "spearman") for table, mask in zip(tables, masks, strict=True)

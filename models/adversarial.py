@@ -112,8 +112,7 @@ def generator_parts(options: AdversarialOptions, real: tf.Tensor | None, fake: t
         if real is None:
             raise ValueError("the relativistic objective of the generator needs the scores of reals")
         # The discriminator's objective with the signs exchanged.
-        parts = tf.nn.relu(1.0 + (real - _mean(fake))), tf.nn.relu(1.0 - (fake - _mean(real)))
-        return parts
+        return tf.nn.relu(1.0 + (real - _mean(fake))), tf.nn.relu(1.0 - (fake - _mean(real)))
     nothing = tf.zeros([])
     if options.kind == "standard":
         return nothing, sigmoid_cross_entropy(fake, 1.0)

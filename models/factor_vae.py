@@ -22,7 +22,7 @@ from models.latents import LatentSpace, Normal
 from models.networks import factor_vae as networks
 from models.noise import Noise, content_normal
 from models.optimizers import AdamOptions, OptimizerOptions
-from models.options import ModelOptions, check_choice, check_range
+from models.options import ModelOptions, check_choice, check_range, given
 
 Variant = Literal["infogan_cr", "kim_mnih", "community"]
 Permutation = Literal["in_batch", "second_batch", "separate_batch"]
@@ -87,15 +87,17 @@ class FactorVAEOptions(ModelOptions):
 
     def __post_init__(self) -> None:
         check_choice("variant", self.variant, Variant)
-        for name, value in _OF_VARIANT[self.variant].items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
+        self._follow(**_OF_VARIANT[self.variant])
         check_choice("permutation", self.permutation, Permutation)
         check_choice("weight_initialization", self.weight_initialization, Scheme)
         for name in ("latent_size", "discriminator_units", "discriminator_layers"):
             check_range(name, getattr(self, name), 1)
         for name in ("gamma", "decoder_wide_layers", "log_epsilon"):
             check_range(name, getattr(self, name))
+
+    @property
+    def batch_parts(self) -> int:
+        return 1 if self.permutation == "in_batch" else 2
 
     def build(self, image_shape: Sequence[int], seed: int) -> FactorVAE:
         return FactorVAE(self, image_shape=image_shape, seed=seed)
@@ -139,13 +141,13 @@ class FactorVAE(DisentanglementModel):
         space = LatentSpace((Normal("z", options.latent_size, traversal=(-2.0, 2.0)),))
         super().__init__(image_shape, space, seed, **kwargs)
         self.options = options
-        scheme = WeightInitialization(options.weight_initialization or "dcgan_tensorflow", self.seed)
+        scheme = WeightInitialization(given(options.weight_initialization), self.seed)
         self.encoder = networks.build_encoder(self.image_shape, options.latent_size, scheme)
         self.decoder = networks.build_decoder(
-            self.image_shape, options.latent_size, options.decoder_wide_layers or 0, scheme
+            self.image_shape, options.latent_size, given(options.decoder_wide_layers), scheme
         )
         self.discriminator = networks.build_discriminator(
-            options.latent_size, options.discriminator_layers or 1, options.discriminator_units, scheme
+            options.latent_size, given(options.discriminator_layers), options.discriminator_units, scheme
         )
         self.built = True
 
@@ -192,6 +194,7 @@ class FactorVAE(DisentanglementModel):
         options, noise = self.options, Noise(self.seed, tf.convert_to_tensor(self.step))
         images, other_images = self._minibatches(tf.cast(data, tf.float32))
         vae, discriminator = self.players["vae"], self.players["discriminator"]
+        epsilon = given(options.log_epsilon)
 
         with tf.GradientTape() as tape:
             z, mean, log_variance = self._draw(images, noise, "z")
@@ -212,8 +215,8 @@ class FactorVAE(DisentanglementModel):
             joint_probability = tf.nn.softmax(joint_logits)[:, 0]
             permuted_probability = tf.nn.softmax(permuted_logits)[:, 1]
             discriminator_loss = 0.5 * (
-                global_mean(negative_log_softmax(joint_logits, 0, options.log_epsilon or 0.0))
-                + global_mean(negative_log_softmax(permuted_logits, 1, options.log_epsilon or 0.0))
+                global_mean(negative_log_softmax(joint_logits, 0, epsilon))
+                + global_mean(negative_log_softmax(permuted_logits, 1, epsilon))
             )
         discriminator.update(tape.gradient(discriminator_loss, discriminator.variables))
         self.step.assign_add(1)

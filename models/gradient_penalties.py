@@ -12,20 +12,20 @@ import tensorflow as tf
 _TINY = 1e-24
 
 
-def slopes(score: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scores of images and their gradients; to be called within the tape of an update.
+def slopes(score: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
+    """The gradients of images' scores; to be called within the tape of an update.
 
     Args:
         score: images to scores `[batch]`, each a function of its own image.
         images: `[batch, height, width, channels]`.
 
     Returns:
-        the scores, and the gradients `[batch, height, width, channels]`.
+        `[batch, height, width, channels]`.
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
         scores = score(images)
-    return scores, tape.gradient(scores, images)
+    return tape.gradient(scores, images)
 
 
 def gradient_norms(gradients: tf.Tensor, per_pixel: bool = False) -> tf.Tensor:

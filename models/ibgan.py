@@ -21,7 +21,7 @@ from models.latents import LatentSpace, Normal
 from models.networks import ibgan as networks
 from models.noise import Noise
 from models.optimizers import OptimizerOptions, RMSpropOptions
-from models.options import ModelOptions, check_choice, check_range
+from models.options import ModelOptions, check_choice, check_range, given
 from models.schedules import linear_ramp
 
 Variant = Literal["official", "community"]
@@ -102,17 +102,14 @@ class IBGANOptions(ModelOptions):
     def __post_init__(self) -> None:
         check_choice("variant", self.variant, Variant)
         community = self.variant == "community"
-        follow_variant: dict[str, Any] = {
-            "kl_rule": self.variant,
-            "update_order": "sequential" if community else "simultaneous",
-            "smooth_generator_labels": community,
-            "noise_ramp": self.variant,
-            "initialization_scope": "community" if community else "all",
-            "reconstructor_slope": 16.0 * self.discriminator_width if community else _LEAKY_SLOPE,
-        }
-        for name, value in follow_variant.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
+        self._follow(
+            kl_rule=self.variant,
+            update_order="sequential" if community else "simultaneous",
+            smooth_generator_labels=community,
+            noise_ramp=self.variant,
+            initialization_scope="community" if community else "all",
+            reconstructor_slope=16.0 * self.discriminator_width if community else _LEAKY_SLOPE,
+        )
         self._check()
 
     def _check(self) -> None:
@@ -131,7 +128,7 @@ class IBGANOptions(ModelOptions):
             check_range(option, getattr(self, option), 1)
         for option in ("beta", "lambda_information", "gan_weight", "noise_start", "noise_end", "noise_steps"):
             check_range(option, getattr(self, option))
-        check_range("reconstructor_slope", self.reconstructor_slope or 0.0)
+        check_range("reconstructor_slope", given(self.reconstructor_slope))
 
     def build(self, image_shape: Sequence[int], seed: int) -> IBGAN:
         return IBGAN(self, image_shape=image_shape, seed=seed)

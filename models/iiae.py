@@ -22,7 +22,7 @@ from models.layers import batch_statistics
 from models.networks.iiae import Builder, Network, domains, dropout_noise, published_width
 from models.noise import Noise
 from models.optimizers import AdamOptions, OptimizerOptions
-from models.options import ModelOptions, check_choice, check_range
+from models.options import ModelOptions, check_choice, check_range, given
 from models.pairs import Domain, Pair, PairModel
 
 Variant = Literal["official", "community"]
@@ -136,7 +136,7 @@ class IIAEOptions(ModelOptions):
             log_variance_limit=0.0 if community else math.log(1e4),
         )
         check_choice("network", self.network, Network)
-        network: Network = self.network or "spatial"
+        network: Network = given(self.network)
         self._follow(width=published_width(network), **_OF_NETWORK[network])
         self._follow_weights(network)
         for name in ("width", "exclusive_size", "shared_size"):
@@ -152,20 +152,15 @@ class IIAEOptions(ModelOptions):
         if self.rectified_decoder and network != "mlp":
             raise ValueError("rectified_decoder is for network 'mlp'; leave it False")
 
-    def _follow(self, **chosen: Any) -> None:
-        for name, value in chosen.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
-
     def _follow_weights(self, network: Network) -> None:
-        given = [name for name in _COEFFICIENTS + _FOUR if getattr(self, name) is not None]
-        four = [name for name in given if name in _FOUR]
-        if four and len(four) < len(given):
+        chosen = [name for name in _COEFFICIENTS + _FOUR if getattr(self, name) is not None]
+        four = [name for name in chosen if name in _FOUR]
+        if four and len(four) < len(chosen):
             raise ValueError(
-                f"{given[0]} and {four[0]} are of two parametrizations; give {', '.join(_COEFFICIENTS)}; or "
+                f"{chosen[0]} and {four[0]} are of two parametrizations; give {', '.join(_COEFFICIENTS)}; or "
                 f"{', '.join(_FOUR)}"
             )
-        if four or (not given and self.variant == "community"):
+        if four or (not chosen and self.variant == "community"):
             self._follow(**_COMMUNITY_WEIGHTS)
         else:
             self._follow(**_PUBLISHED_COEFFICIENTS[network])
@@ -177,8 +172,8 @@ class IIAEOptions(ModelOptions):
     def weights(self) -> Weights:
         """The weights of the terms: those given, or what lambda, beta and the scale of the reconstruction come to."""
         if self.beta is not None:
-            both = float(self.lambda_weight or 0.0) + self.beta
-            return Weights(both * float(self.l1_weight or 0.0), both, self.beta, float(self.lambda_weight or 0.0))
+            both = given(self.lambda_weight) + self.beta
+            return Weights(both * given(self.l1_weight), both, self.beta, given(self.lambda_weight))
         return Weights(*(float(getattr(self, name)) for name in _FOUR))
 
     def build(self, image_shape: Sequence[int], seed: int) -> IIAE:
@@ -248,13 +243,13 @@ class IIAE(PairModel):
     ) -> None:
         options = IIAEOptions.of(options)
         builder = Builder(
-            network=options.network or "spatial",
+            network=given(options.network),
             image_shape=tuple(int(side) for side in image_shape),
-            width=int(options.width or 1),
-            exclusive_size=int(options.exclusive_size or 1),
-            shared_size=int(options.shared_size or 1),
+            width=given(options.width),
+            exclusive_size=given(options.exclusive_size),
+            shared_size=given(options.shared_size),
             dropout=options.dropout,
-            slope=float(options.leaky_slope or 0.0),
+            slope=given(options.leaky_slope),
             seed=int(seed),
             domain_statistics=options.domain_statistics,
             rectified=options.rectified_decoder,
@@ -437,7 +432,7 @@ class IIAE(PairModel):
         return self._gaussian(self.networks[f"exclusive_{domain}"](self._inputs(images), training=False)).mean
 
     def exclusive_noise(self, domain: Domain, batch: int, noise: Noise, stream: str = "style") -> tf.Tensor:
-        return noise.normal(f"{stream}/{domain}", [batch, int(self.options.exclusive_size or 1)])
+        return noise.normal(f"{stream}/{domain}", [batch, given(self.options.exclusive_size)])
 
     def decode(self, shared: tf.Tensor, exclusive: tf.Tensor, domain: Domain) -> tf.Tensor:
         shared = tf.reshape(shared, [-1, *self._shared_shape])

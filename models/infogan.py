@@ -22,7 +22,7 @@ from models.layers import batch_parts
 from models.networks.infogan import PLANS, Builder, Network
 from models.noise import Noise
 from models.optimizers import AdamOptions, OptimizerOptions
-from models.options import ModelOptions, check_choice, check_range
+from models.options import ModelOptions, check_choice, check_range, given
 
 Variant = Literal["community", "official"]
 NoiseDistribution = Literal["normal", "uniform"]
@@ -106,13 +106,8 @@ class InfoGANOptions(ModelOptions):
             recognition_statistics="fakes" if official else "all",
         )
         check_choice("network", self.network, Network)
-        self._follow(leaky_slope=PLANS[str(self.network)].slope)
+        self._follow(leaky_slope=PLANS[given(self.network)].slope)
         self._check()
-
-    def _follow(self, **chosen: Any) -> None:
-        for name, value in chosen.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
 
     def _check(self) -> None:
         for option, allowed in (
@@ -219,7 +214,7 @@ class InfoGAN(DisentanglementModel):
 
     def _build_networks(self) -> None:
         options = self.options
-        builder = Builder(self._plan, self.image_shape[2], float(options.leaky_slope or 0.0), self.seed)
+        builder = Builder(self._plan, self.image_shape[2], given(options.leaky_slope), self.seed)
         self.generator = builder.generator(self.latent_space.size)
         self.trunk = builder.trunk()
         features = self.trunk.output_shape[-1]
@@ -279,12 +274,10 @@ class InfoGAN(DisentanglementModel):
         return Belief(tuple(logits), outputs.get("mean"), outputs.get("log_variance"))
 
     def _adversarial(self, logits: tf.Tensor, label: float) -> tf.Tensor:
-        epsilon = float(self.options.log_epsilon or 0.0)
+        epsilon = given(self.options.log_epsilon)
         if not epsilon:
             return losses.sigmoid_cross_entropy(logits, label)
-        # -log(D + epsilon) for label 1, -log(1 - D + epsilon) for label 0.
-        flat = tf.reshape(tf.cast(logits, tf.float32), [-1])
-        return -tf.math.log(tf.sigmoid(flat if label else -flat) + epsilon)
+        return losses.guarded_cross_entropy(logits, bool(label), epsilon)
 
     def information(self, latents: tf.Tensor, belief: Belief) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
         """Per code the loss that trains Q and G, and the lower bound of the information in nats.
@@ -338,7 +331,7 @@ class InfoGAN(DisentanglementModel):
         options, values = self.options, [loss for loss, _ in terms.values()]
         count = len(options.categorical_codes)
         categorical, continuous = (sum(part, start=tf.constant(0.0)) for part in (values[:count], values[count:]))
-        return options.lambda_categorical * categorical, float(options.lambda_continuous or 0.0) * continuous
+        return options.lambda_categorical * categorical, given(options.lambda_continuous) * continuous
 
     def _discriminator_update(self, reals: tf.Tensor, fakes: tf.Tensor, latents: tf.Tensor) -> dict[str, tf.Tensor]:
         """D's half of a step: real against fake images, and the information where it reaches D's player."""

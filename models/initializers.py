@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import keras
+
+from models.options import check_choice, check_range
 
 Scheme = Literal[
     "normal", "xavier", "kaiming", "orthogonal", "pytorch", "dcgan_tensorflow", "dcgan_pytorch", "tensorflow"
@@ -37,10 +39,8 @@ class WeightInitialization:
     gamma_deviation: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.scheme not in get_args(Scheme):
-            raise ValueError(f"weight initialization is {self.scheme!r}; allowed: {', '.join(get_args(Scheme))}")
-        if self.gamma_deviation < 0:
-            raise ValueError(f"gamma_deviation is {self.gamma_deviation}; allowed: 0 or more")
+        check_choice("scheme", self.scheme, Scheme)
+        check_range("gamma_deviation", self.gamma_deviation)
 
     def layer_arguments(
         self, name: str, fan_in: int, fan_out: int, use_bias: bool = True, kind: LayerKind = "dense"

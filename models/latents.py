@@ -178,11 +178,6 @@ class LatentSpace:
         """Columns of a latent vector."""
         return sum(block.size for block in self.blocks)
 
-    @property
-    def code_size(self) -> int:
-        """Columns that are codes."""
-        return sum(block.size for block in self.blocks if block.is_code)
-
     def sample(self, batch: int, noise: Noise) -> tf.Tensor:
         """Draws latents from the prior.
 

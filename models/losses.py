@@ -122,12 +122,13 @@ def uniform_entropy(low: float, high: float) -> float:
     return math.log(high - low)
 
 
-def guarded_cross_entropy(logits: tf.Tensor, real: bool) -> tf.Tensor:
-    """-log(D + 1e-8) or -log(1 - D + 1e-8) of D = sigmoid(logits): a cross-entropy that ends at 18.4 nats.
+def guarded_cross_entropy(logits: tf.Tensor, real: bool, epsilon: float = 1e-8) -> tf.Tensor:
+    """-log(D + epsilon) or -log(1 - D + epsilon) of D = sigmoid(logits): a cross-entropy that ends somewhere.
 
     Args:
         logits: `[batch, 1]`.
         real: whether D should call the images real.
+        epsilon: above 0; the default ends it at 18.4 nats.
 
     Returns:
         `[batch]` float32 in nats.
@@ -135,7 +136,7 @@ def guarded_cross_entropy(logits: tf.Tensor, real: bool) -> tf.Tensor:
     Source: InfoGAN-CR (ICML 2020), the authors' code.
     """
     flat = tf.reshape(tf.cast(logits, tf.float32), [-1])
-    return -tf.math.log(tf.sigmoid(flat if real else -flat) + 1e-8)
+    return -tf.math.log(tf.sigmoid(flat if real else -flat) + epsilon)
 
 
 ADVERSARIAL_LOSSES = {"cross_entropy": sigmoid_cross_entropy, "least_squares": least_squares}

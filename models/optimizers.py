@@ -168,8 +168,10 @@ class OptimizerOptions(abc.ABC):
     decay_factor: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "weight_decay", "decay_factor"):
-            check_range(name, getattr(self, name))
+        for name in ("learning_rate", "weight_decay", "decay_factor", "epsilon"):
+            check_range(name, getattr(self, name, 0.0))
+        for name in ("beta_1", "beta_2", "rho", "momentum"):
+            check_range(name, getattr(self, name, 0.0), 0.0, 1.0)
         if self.milestones:
             MultiStepDecay(self.learning_rate, self.milestones, self.decay_factor)
 
@@ -186,7 +188,7 @@ class OptimizerOptions(abc.ABC):
 
 @dataclass(frozen=True)
 class RMSpropOptions(OptimizerOptions):
-    """RMSprop with PyTorch's semantics; see `_TorchRMSprop`."""
+    """RMSprop with PyTorch's semantics, see `_TorchRMSprop`; `rho` and `momentum` 0 to 1, `epsilon` 0 or more."""
 
     rho: float = 0.99
     momentum: float = 0.0
@@ -198,7 +200,7 @@ class RMSpropOptions(OptimizerOptions):
 
 @dataclass(frozen=True)
 class AdamOptions(OptimizerOptions):
-    """Adam; `beta_1`, `beta_2` and `epsilon` as in its paper."""
+    """Adam; `beta_1` and `beta_2`, 0 to 1, and `epsilon`, 0 or more, as in its paper."""
 
     beta_1: float = 0.5
     beta_2: float = 0.999
@@ -210,7 +212,7 @@ class AdamOptions(OptimizerOptions):
 
 @dataclass(frozen=True)
 class SGDOptions(OptimizerOptions):
-    """Stochastic gradient descent with momentum."""
+    """Stochastic gradient descent; `momentum` 0 to 1."""
 
     momentum: float = 0.9
 
@@ -220,7 +222,7 @@ class SGDOptions(OptimizerOptions):
 
 @dataclass(frozen=True)
 class AdagradOptions(OptimizerOptions):
-    """Adagrad, its accumulator starting at 0 as in PyTorch."""
+    """Adagrad, its accumulator starting at 0 as in PyTorch; `epsilon` 0 or more."""
 
     epsilon: float = 1e-10
 
@@ -230,7 +232,7 @@ class AdagradOptions(OptimizerOptions):
 
 @dataclass(frozen=True)
 class AdadeltaOptions(OptimizerOptions):
-    """Adadelta with PyTorch's defaults."""
+    """Adadelta with PyTorch's defaults; `rho` 0 to 1, `epsilon` 0 or more."""
 
     rho: float = 0.9
     epsilon: float = 1e-6

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from models.base import DisentanglementModel
 
 _Options = TypeVar("_Options", bound="ModelOptions")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,11 @@ class ModelOptions(abc.ABC):
 
     takes_pairs: ClassVar[bool] = False
     """Whether the model learns from pairs of two domains, see `models.pairs`."""
+
+    @property
+    def batch_parts(self) -> int:
+        """Into how many equal parts a step cuts its batch: that of each device must be a multiple of it."""
+        return 1
 
     @abc.abstractmethod
     def build(self, image_shape: Sequence[int], seed: int) -> DisentanglementModel:
@@ -31,13 +37,38 @@ class ModelOptions(abc.ABC):
         """
 
     @classmethod
-    def of(cls: type[_Options], given: ModelOptions | Mapping[str, Any] | None) -> _Options:
-        """Options as a model's constructor may get them: made, as a mapping, as `.keras` files have them, or none."""
-        return given if isinstance(given, cls) else cls(**(given or {}))  # type: ignore[arg-type]
+    def of(cls: type[_Options], given: _Options | Mapping[str, Any] | None) -> _Options:
+        """Options as a model's constructor may get them: made, as a mapping, as `.keras` files have them, or none.
+
+        Raises:
+            TypeError: they are something else, such as the options of another model.
+        """
+        if given is None or isinstance(given, Mapping):
+            return cls(**(given or {}))
+        if not isinstance(given, cls):
+            raise TypeError(f"options are of type {type(given).__name__}; allowed: {cls.__name__}, a mapping, or None")
+        return given
 
     def as_dict(self) -> dict[str, Any]:
         """The options by name."""
         return dataclasses.asdict(self)
+
+    def _follow(self, **chosen: Any) -> None:
+        """Gives those of these options that are None the value that follows from another one, such as the variant."""
+        for name, value in chosen.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+
+
+def given(value: _T | None) -> _T:
+    """An option that may be None when options are made, and is not once they are.
+
+    Raises:
+        ValueError: it still is.
+    """
+    if value is None:
+        raise ValueError("an option has no value; make the options by their class, which fills them in")
+    return value
 
 
 def check_choice(option: str, value: Any, allowed: Any) -> None:

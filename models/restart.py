@@ -33,7 +33,7 @@ def restart_when(due: tf.Tensor, player: Player, network: keras.Model, noise: No
                 initializer = getattr(layer, f"{variable.name}_initializer")
                 _assign_here(variable, _fresh(initializer, variable, noise))
         for variable in player.optimizer.variables:
-            if variable is not player.optimizer.learning_rate and variable.name != "learning_rate":
+            if variable.name != "learning_rate":
                 _assign_here(variable, tf.zeros(variable.shape, variable.dtype))
         return tf.constant(True)
 

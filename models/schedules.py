@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -36,8 +37,12 @@ def piecewise_constant(step: tf.Tensor, values: Sequence[float], steps: Sequence
     Returns:
         scalar float32.
     """
-    passed = tf.reduce_sum(tf.cast(tf.cast(step, tf.int64) >= tf.constant(steps, tf.int64), tf.int32))
-    return tf.gather(tf.constant(values, tf.float32), passed)
+    return tf.gather(tf.constant(values, tf.float32), _passed(step, steps))
+
+
+def _passed(step: tf.Tensor, steps: Sequence[int]) -> tf.Tensor:
+    """How many of these steps are reached, a scalar int32."""
+    return tf.reduce_sum(tf.cast(tf.cast(step, tf.int64) >= tf.constant(steps, tf.int64), tf.int32))
 
 
 @keras.saving.register_keras_serializable(package="spout")
@@ -59,8 +64,7 @@ class MultiStepDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.gamma = gamma
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        passed = tf.reduce_sum(tf.cast(tf.cast(step, tf.int64) >= tf.constant(self.milestones, tf.int64), tf.float32))
-        return self.learning_rate * tf.pow(self.gamma, passed)
+        return self.learning_rate * tf.pow(self.gamma, tf.cast(_passed(step, self.milestones), tf.float32))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         return {"learning_rate": self.learning_rate, "milestones": list(self.milestones), "gamma": self.gamma}

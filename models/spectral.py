@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from models.layers import Conv2D
+from models.layers import Conv2D, finish
 
 _TINY = 1e-12
 
@@ -100,10 +100,7 @@ class SpectralDense(_Spectral, keras.layers.Dense):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         del training
-        outputs = tf.matmul(inputs, self.normalized_kernel())
-        if self.use_bias:
-            outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias))
-        return self.activation(outputs)
+        return finish(self, tf.matmul(inputs, self.normalized_kernel()))
 
 
 @keras.saving.register_keras_serializable(package="spout")
@@ -115,8 +112,8 @@ class SpectralConv2D(_Spectral, Conv2D):
         u_seed: see `update_u`: the seed of the vector before the first one.
     """
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return self.convolve(inputs, self.normalized_kernel())
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return self.convolve(inputs, self.normalized_kernel(), training)
 
 
 def update_spectral_vectors(network: keras.Model) -> None:

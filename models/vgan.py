@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -23,7 +23,7 @@ from models.networks import vgan as networks
 from models.networks.vgan import Bottleneck
 from models.noise import Noise
 from models.optimizers import OptimizerOptions, RMSpropOptions
-from models.options import ModelOptions, check_choice, check_range
+from models.options import ModelOptions, check_choice, check_range, given
 from models.vgan_growing import grow
 
 Variant = Literal["official", "community", "paper"]
@@ -31,8 +31,6 @@ Deviation = Literal["exp", "sigmoid"]
 View = Literal["mean", "sample"]
 GradientPenalty = Literal["none", "real", "fake", "wasserstein"]
 LatentDistribution = Literal["normal", "uniform", "unit_uniform"]
-
-_T = TypeVar("_T")
 
 _OFFICIAL: dict[str, Any] = {
     "z_dim": 256,
@@ -175,9 +173,7 @@ class VGANOptions(ModelOptions):
 
     def __post_init__(self) -> None:
         check_choice("variant", self.variant, Variant)
-        for name, value in _OF_VARIANT[self.variant].items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
+        self._follow(**_OF_VARIANT[self.variant])
         for name, allowed in (
             ("latent_distribution", LatentDistribution),
             ("bottleneck", Bottleneck),
@@ -223,19 +219,12 @@ class VGANOptions(ModelOptions):
             squares_of_means=self.squares_of_means,
         )
 
+    @property
+    def batch_parts(self) -> int:
+        return self.discriminator_updates
+
     def build(self, image_shape: Sequence[int], seed: int) -> VGAN:
         return VGAN(self, image_shape=image_shape, seed=seed)
-
-
-def given(value: _T | None) -> _T:
-    """An option that the variant has filled in.
-
-    Raises:
-        ValueError: it has not.
-    """
-    if value is None:
-        raise ValueError("an option of VGAN has no value; make its options by VGANOptions(...)")
-    return value
 
 
 @dataclass(frozen=True)
@@ -410,7 +399,7 @@ class VGAN(DisentanglementModel):
                 return real, fake, tf.zeros([0])
             mixed = penalties.interpolates(reals, fakes, noise.uniform("interpolates", [batch]))
             stream = self._bottleneck_noise(noise, "interpolates", batch)
-            return real, fake, penalties.slopes(lambda images: self._judge(images, [stream]).score, mixed)[1]
+            return real, fake, penalties.slopes(lambda images: self._judge(images, [stream]).score, mixed)
         judged: dict[str, Judgement] = {}
 
         def score(name: str) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -422,7 +411,7 @@ class VGAN(DisentanglementModel):
 
         images = {"real": reals, "fake": fakes}
         other = "fake" if kind == "real" else "real"
-        _, gradients = penalties.slopes(score(kind), images[kind])
+        gradients = penalties.slopes(score(kind), images[kind])
         score(other)(images[other])
         return judged["real"], judged["fake"], gradients
 

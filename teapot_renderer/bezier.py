@@ -22,6 +22,8 @@ FINENESS = 10
 MAX_FINENESS = 100
 """At most so many quadrilaterals along a side of a patch: more would not fit the exact arithmetic, nor any picture."""
 _MAX_PATCHES = 10_000
+_MAX_TRIANGLES = 2_000_000
+"""No picture shows more, and cutting them takes a kilobyte for each."""
 _GRID = 4_000_000
 """Control points become whole numbers up to this: times `MAX_FINENESS` to the sixth power it stays within 64 bits."""
 _FORMAT = "expected the number of patches, then for each the line '3 3' and 16 lines of x y z"
@@ -82,12 +84,19 @@ def tessellated(patches: NDArray[np.float64], fineness: int) -> tuple[NDArray[np
 
     Raises:
         TypeError: if the fineness is no whole number.
-        ValueError: for another fineness, other shapes, or a surface that is only a point or a line.
+        ValueError: for another fineness, other shapes, more than two million triangles, or a surface that is only a
+            point or a line.
     """
     fineness = operator.index(fineness)
     if not 1 <= fineness <= MAX_FINENESS:
         raise ValueError(f"fineness is {fineness}; give a whole number from 1 to {MAX_FINENESS}")
     control, scale = _on_grid(patches)
+    triangles = 2 * fineness**2 * len(control)
+    if triangles > _MAX_TRIANGLES:
+        raise ValueError(
+            f"{len(control):,} patches of fineness {fineness} make {triangles:,} triangles; give a fineness that makes "
+            f"at most {_MAX_TRIANGLES:,}"
+        )
     steps = np.arange(fineness + 1, dtype=np.int64)
     weights = [math.comb(3, k) * steps**k * (fineness - steps) ** (3 - k) for k in range(4)]
     points = np.zeros((len(control), fineness + 1, fineness + 1, 3), np.int64)

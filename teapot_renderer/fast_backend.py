@@ -11,14 +11,6 @@ whose bits have the order of its values), below, the color. The nearest triangle
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
-
-# numba wants a folder for its compiled code; the place of the sources may be read-only, and the home folder too.
-if not os.environ.get("NUMBA_CACHE_DIR") and not os.access(Path(__file__).parent, os.W_OK):
-    os.environ["NUMBA_CACHE_DIR"] = os.path.join(tempfile.gettempdir(), f"teapot_renderer_numba_{os.getuid()}")
-
 import numba
 import numpy as np
 from numpy.typing import NDArray

@@ -69,9 +69,6 @@ class _Reader:
             self._take_face(line, words)
         elif keyword not in _PASSED_OVER:
             self._refuse(line, f"unknown statement {quoted(words)}; expected a polygon mesh in the OBJ format")
-        for what, number in (("vertices", len(self.vertices)), ("triangles", len(self.faces))):
-            if number > MAX_ELEMENTS:
-                self._refuse(line, f"more than {MAX_ELEMENTS:,} {what}; give a coarser mesh")
 
     def mesh(self, up: str) -> Mesh:
         if not self.faces:
@@ -90,6 +87,8 @@ class _Reader:
         return Mesh(vertices, faces.astype(np.int32), Path(self.path).name)
 
     def _take_vertex(self, line: int, words: list[str]) -> None:
+        if len(self.vertices) >= MAX_ELEMENTS:
+            self._refuse(line, f"more than {MAX_ELEMENTS:,} vertices; give a coarser mesh")
         # A weight, or a color, or both may follow the three coordinates.
         values = finite_numbers(words[1:]) if len(words) in (4, 5, 7, 8) else None
         if values is None:
@@ -99,6 +98,8 @@ class _Reader:
         self.vertices.append(values[:3])
 
     def _take_face(self, line: int, words: list[str]) -> None:
+        if len(self.faces) + len(words) - 3 > MAX_ELEMENTS:
+            self._refuse(line, f"more than {MAX_ELEMENTS:,} triangles; give a coarser mesh")
         numbers = []
         for word in words[1:]:
             corner = _CORNER.fullmatch(word)

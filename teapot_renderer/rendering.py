@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import functools
 import importlib.metadata
 import importlib.util
 import itertools
@@ -18,6 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 import numpy as np
 from numpy.typing import NDArray
 
+from common.compiled_code import keep_compiled_code
 from common.cores import available_cores
 from common.errors import UserError, near_matches
 from teapot_renderer.mesh import Mesh
@@ -186,10 +188,10 @@ def _drawn(mesh: Mesh, blocks: Iterable[Scenes], size: int, backend: str, side: 
         executor = concurrent.futures.ThreadPoolExecutor(workers)
     else:
         # Spawned, not forked: OpenGL and TensorFlow, which the caller may have loaded, do not survive a fork.
-        draw = _draw_in_process
-        executor = concurrent.futures.ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), _start_process, (mesh, size, backend, side)
-        )
+        # The mesh goes with the blocks: a process that dies before it has read much that it is started with, as one of
+        # a script without a main guard does, would be waited for without end.
+        draw = functools.partial(_draw_in_process, (mesh, size, backend, side))
+        executor = concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_process)
     remaining = iter(blocks)
     try:
         waiting = collections.deque(executor.submit(draw, block) for block in itertools.islice(remaining, 2 * workers))
@@ -199,7 +201,8 @@ def _drawn(mesh: Mesh, blocks: Iterable[Scenes], size: int, backend: str, side: 
             yield images
     except BrokenProcessPool:
         raise UserError(
-            "a process that draws with OpenDR has died (killed, or out of memory?); run again, with fewer workers"
+            "a process that draws with OpenDR has died (killed, out of memory, or a script without "
+            "`if __name__ == '__main__':`); run again, with fewer workers"
         ) from None
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
@@ -207,6 +210,7 @@ def _drawn(mesh: Mesh, blocks: Iterable[Scenes], size: int, backend: str, side: 
 
 def _drawer(mesh: Mesh, size: int, backend: str, side: int) -> Callable[[Scenes], Images]:
     if backend == "fast":
+        keep_compiled_code(__file__)
         from teapot_renderer import fast_backend
 
         return lambda scenes: fast_backend.draw(mesh, scenes, size, side)
@@ -218,12 +222,10 @@ def _drawer(mesh: Mesh, size: int, backend: str, side: int) -> Callable[[Scenes]
 _process_drawer: Callable[[Scenes], Images] | None = None
 
 
-def _start_process(mesh: Mesh, size: int, backend: str, side: int) -> None:
-    global _process_drawer
+def _start_process() -> None:
     # Ctrl-C is for the process that asked; it stops this one. Where that one is killed, this one must not stay.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _process_drawer = _drawer(mesh, size, backend, side)
 
 
 def _end_with_parent() -> None:
@@ -233,7 +235,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _draw_in_process(scenes: Scenes) -> Images:
+def _draw_in_process(what: tuple[Mesh, int, str, int], scenes: Scenes) -> Images:
+    global _process_drawer
     if _process_drawer is None:
-        raise RuntimeError("this process was not started to draw")
+        _process_drawer = _drawer(*what)
     return _process_drawer(scenes)

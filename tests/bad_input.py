@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import io
 import os
+import resource
 import sys
 import traceback
 import warnings
@@ -52,6 +53,17 @@ def outcome_of(module: str, arguments: Sequence[str], folder: Path) -> Outcome:
         stack.enter_context(warnings.catch_warnings())
         code = _code_of(module, arguments)
     return Outcome(code, out.getvalue(), err.getvalue(), _differences(before, _state_of(folder)))
+
+
+@contextlib.contextmanager
+def small_files(size: int) -> Iterator[None]:
+    """Lets no file of this process become larger: what a full disk does, which a test cannot have."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def _code_of(module: str, arguments: Sequence[str]) -> int:

@@ -12,7 +12,18 @@ from typing import Any
 
 import corruption
 import numpy as np
-from corruption import idx_file, image_file, mat_file, npy_claim, npy_file, npz_file, tar_file, tar_of, zip_file
+from corruption import (
+    dsprites_grid,
+    idx_file,
+    image_file,
+    mat_file,
+    npy_claim,
+    npy_file,
+    npz_file,
+    tar_file,
+    tar_of,
+    zip_file,
+)
 
 Content = bytes | None | Callable[[], bytes]
 PROOF = "proof"
@@ -132,6 +143,7 @@ def _options_of_sets() -> list[Case]:
         ("--samples 3", ("3", "square")),
         ("--image_size 0", ("0",)),
         ("--num_train -1", ("-1",)),
+        ("--num_train 99999999999999999999", ("99999999999999999999", "from 1 to")),
         ("--seed -1", ("-1",)),
         ("--mesh x", ("'x'", "FILE.obj")),
         ("--fineness 0", ("0", "1 to 100")),
@@ -148,6 +160,10 @@ def _options_of_sets() -> list[Case]:
     return cases
 
 
+def _link_to_itself(folder: Path) -> None:
+    (folder / "link").symlink_to("link")
+
+
 def _targets() -> list[Case]:
     """Places that cannot be written to."""
     blocked = ("--source", "synthetic", "--limit", "4", "--data_dir", "{d}/file/data")
@@ -158,6 +174,7 @@ def _targets() -> list[Case]:
         ),
         Case("data_gen.teapot", ("--limit", "4", "--data_dir", "{d}/file"), ("a file, not a folder",), {"file": b"x"}),
         Case("data_gen.mnist", (*blocked[:4], "--data_dir", "/proc/nowhere"), ("/proc/nowhere", "check the path")),
+        Case(METRICS, ("--codes", "link"), ("link", "leads back to itself"), prepare=_link_to_itself),
         Case("metrics.__main__", ("--codes", "{d}/a.npz", "--plots", "{d}/a.npz"), ("a.npz", "give a folder"), CODES),
         Case(
             "metrics.__main__", ("--codes", "a.npz", "--plots", "a.npz/x"), ("a.npz/x", "choose another folder"), CODES
@@ -305,15 +322,7 @@ def _files_of_images() -> list[Case]:
 
 
 def _dsprites(**changes: Any) -> dict[str, Content]:
-    return {"raw/x.npz": lambda: npz_file({k: v for k, v in (grid() | changes).items() if v is not None})}
-
-
-def grid() -> dict[str, Any]:
-    """Two shapes and three scales, as they are cut out of dSprites."""
-    classes, values = np.zeros((6, 6), np.int64), np.zeros((6, 6))
-    classes[:, 1], classes[:, 2] = np.repeat([0, 1], 3), np.tile([0, 1, 2], 2)
-    values[:, 1], values[:, 2] = classes[:, 1] + 1, np.linspace(0.5, 1, 6)[classes[:, 2]]
-    return {"imgs": np.zeros((6, 64, 64), np.uint8), "latents_classes": classes, "latents_values": values}
+    return {"raw/x.npz": lambda: npz_file({k: v for k, v in dsprites_grid(**changes).items() if v is not None})}
 
 
 def _sketchy(**changes: Any) -> dict[str, Content]:
@@ -441,6 +450,8 @@ def _files_of_metrics() -> list[Case]:
             (corruption.malicious_pickle(PROOF), ("not an .npz file",)),
             (zip_file({"codes.npy": corruption.malicious_pickle(PROOF)}), ("codes", "savez")),
             (zip_file({"codes.npy": npy_claim("(1000000000000, 3)", "<f8")}), ("codes", "damaged")),
+            (b"codes,labels\n1,2\n", ("not an .npz file", "numpy.savez")),
+            (whole[:600] + bytes(100) + whole[700:], ("codes", "damaged")),
             (None, ("is a folder", "the .npz file itself")),
         )
     ]
@@ -530,7 +541,9 @@ def _other_commands() -> list[Case]:
         ("benchmarks.data", "--turns x", ("'x' is no whole number",)),
         ("benchmarks.data", "--preset x", ("x", "ibgan")),
         ("benchmarks.metrics", "--metrics x", ("x", "factor_vae")),
+        ("benchmarks.dhsic", "--images 9", ("--images=9", "10 to 5000")),
         ("benchmarks.render", "--scenes -1", ("--scenes", "1 or more")),
+        ("benchmarks.render", "--only x", ("--only=x", "backends, cores")),
         ("benchmarks.results", "nope", ("'nope'", "there are:")),
         ("benchmarks.steps_vs_pytorch", "--models x", ("x", "ibgan")),
         ("benchmarks.steps_vs_pytorch", "--device tpu", ("tpu", "gpu")),
@@ -546,7 +559,10 @@ def _other_commands() -> list[Case]:
     return [Case(module, tuple(words.split()), expected) for module, words, expected in flags]
 
 
-BENCHMARKS = ("data", "fit_dsprites_outline", "metrics", "render", "results", "steps_vs_pytorch")
+BENCHMARKS = (
+    *("data", "dhsic", "fit_dsprites_outline", "kill_campaign", "metrics", "render", "results", "start_up"),
+    "steps_vs_pytorch",
+)
 
 
 def cases() -> list[Case]:

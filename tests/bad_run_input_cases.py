@@ -26,6 +26,7 @@ def cases() -> list[Case]:
         ("--sweep=ibgan.beta=['x'] --dry_run", ("'x'", "expected a number")),
         ("--sweep=ibgan.beta=[0.1,0.1] --dry_run", ("0.1 twice",)),
         ("--sweep=ibgan.beta=range(10**9) --dry_run", ("no gin literal",)),
+        ("--sweep=ibgan.beta=[{[1]:2}]", ("no gin literal",)),
         ("--sweep=experiment.seed=[1] --seeds=2", ("in --sweep and in --seeds",)),
         ("--seeds=2 --sweep_index=5", ("--sweep_index is 5", "0 to 1")),
         ("--seeds=2 --sweep_index=-1", ("--sweep_index is -1", "0 to 1")),
@@ -39,6 +40,15 @@ def cases() -> list[Case]:
         ("--mode=translate", ("--input=a.png",)),
         ("--input=x", ("--input is a flag of --mode=translate",)),
         ("--runs=x", ("--runs is a flag of --mode=select",)),
+        ("--out=x", ("--out is a flag of --mode=select, translate, publish, not of train",)),
+        ("--seed=3", ("--seed is a flag", "experiment.seed = 1")),
+        ("--checkpoint=best", ("--checkpoint is a flag of --mode=evaluate", "not of train")),
+        ("--mode=publish --seed=3", ("not of publish",)),
+        ("--mode=publish --run_dir={d} --style=x", ("not of publish",)),
+        ("--mode=publish --run_dir={d} --out=", ("--out is empty", "leave it out")),
+        ("--mode=publish --seeds=3", ("--seeds is for training",)),
+        ("--mode=benchmark --out=x", ("not of benchmark",)),
+        ("--mode=benchmark --seeds=3", ("--seeds is for training",)),
     ]
     cases = [Case("run", (GIN, *words.split(" ")), expected) for words, expected in given]
     alone = [
@@ -62,12 +72,27 @@ def cases() -> list[Case]:
         ("{d}", ("is not empty and no run folder",), {"stuff": b"x"}),
         ("/proc/nowhere", ("/proc/nowhere", "check the path"), {}),
         ("{d}/" + "x" * 300, ("too long",), {}),
+        # What was made above the name that is too long goes, too.
+        ("{d}/new/" + "x" * 300, ("too long",), {}),
+        ("", ("--run_dir is empty", "leave it out"), {}),
     ]
     tiny = (GIN, *(f"--gin_param={binding}" for binding in tiny_runs.TINY))
+    cases += [Case("run", (*tiny, "--mode=benchmark", f"--gin_param={one}"), words) for one, words in BENCHMARKED]
     return cases + [Case("run", (*tiny, f"--run_dir={place}"), words, files) for place, words, files in places]
 
 
-MODES = ("evaluate", "traverse", "generate", "interpolate", "export", "pairs")
+MODES = ("evaluate", "traverse", "generate", "interpolate", "export", "pairs", "publish", "benchmark")
+BENCHMARKED: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("benchmark.steps = 0", ("benchmark.steps is 0", "1 or more")),
+    ("benchmark.steps = 1.5", ("1.5", "expected an integer")),
+    ("benchmark.steps = 1e300", ("1e+300", "integers go up to")),
+    ("benchmark.turns = -1", ("benchmark.turns is -1", "1 or more")),
+    ("experiment.global_batch = 1000000", ("global_batch is 1000000", "at most")),
+    ("data.name = 'mnist'", ("(28, 28, 1)", "64 x 64 images only")),
+    ("data.name = 'sketchy'", ("vectors in pairs", "such as iiae")),
+    ("experiment.model = @vgan()", ("nothing uses the binding ibgan.",)),
+)
+"""What the mode benchmark refuses."""
 BINDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ibgan.beta = 'x'", ("'x'", "expected a number")),
     ("ibgan.beta = -1", ("-1", "allowed: 0 or more")),
@@ -81,7 +106,13 @@ BINDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("vgan.beta = 3", ("nothing uses the binding vgan.beta",)),
     ("x = 3", ("nothing uses the macro x",)),
     ("ibgan.beta = %x", ("the macro %x is used but not set",)),
+    ("a = %b\nb = %a\nibgan.beta = %a", ("stands for itself",)),
+    ("ibgan.beta = @ibgan()", ("stands for itself",)),
     ("ibgan.z_dim = 1.5", ("1.5", "expected an integer")),
+    ("ibgan.z_dim = 99999999999999999999", ("99999999999999999999", "integers go up to")),
+    ("experiment.total_steps = 1e30", ("1e+30", "integers go up to")),
+    ("experiment.name = 'a\\0b'", ("control character",)),
+    ("experiment.name = 'a\\nb'", ("control character",)),
     ("ibgan.generator_width = 0", ("is 0", "1 or more")),
     ("experiment.total_steps = -1", ("-1", "0 or more")),
     ("experiment.seed = 99999999999999", ("99999999999999", "allowed: 0 to")),
@@ -103,6 +134,7 @@ BINDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("evaluation.metrics = 'mig'", ("'mig'", "a tuple of a text")),
     ("evaluation.metrics = ('nope',)", ("'nope'", "allowed")),
     ("traversal.low = 3", ("give both of them",)),
+    ("traversal.frames_per_second = 60", ("is 60", "1 to 50")),
     ("generation.images = 1000000000000", ("1000000000000", "1 to")),
     ("import os", ("'import' is not allowed",)),
     ("from os import path", ("'import' is not allowed",)),

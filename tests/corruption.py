@@ -98,6 +98,14 @@ def npz_file(arrays: Mapping[str, Any], compressed: bool = False) -> bytes:
     return buffer.getvalue()
 
 
+def dsprites_grid(**changes: Any) -> dict[str, Any]:
+    """The arrays of a grid of two shapes and three scales, as it is cut out of the published archive of dSprites."""
+    classes, values = np.zeros((6, 6), np.int64), np.zeros((6, 6))
+    classes[:, 1], classes[:, 2] = np.repeat([0, 1], 3), np.tile([0, 1, 2], 2)
+    values[:, 1], values[:, 2] = classes[:, 1] + 1, np.linspace(0.5, 1, 6)[classes[:, 2]]
+    return {"imgs": np.zeros((6, 64, 64), np.uint8), "latents_classes": classes, "latents_values": values, **changes}
+
+
 def npy_file(array: Any) -> bytes:
     """An `.npy` file; of objects a pickle."""
     buffer = io.BytesIO()

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import resource
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import bad_input_cases
 import bad_run_input_cases
 import pytest
 import tiny_runs
-from bad_input import outcome_of
+from bad_input import outcome_of, small_files
 from bad_input_cases import Case
 
 
@@ -50,6 +48,8 @@ Damage = Callable[[bytes], bytes] | bytes | None
 CHECKPOINT = "checkpoints/last"
 SELECT = ("--mode=select", "--runs={d}/run,{d}/other")
 TRAVERSE = ("--mode=traverse", "--run_dir={d}/run")
+PUBLISH = ("--mode=publish", "--run_dir={d}/run", "--out={d}/new/published")
+NO_STEP = b'model_checkpoint_path: "ckpt-x"\nall_model_checkpoint_paths: "ckpt-x"\n'
 # Names of files in the run folder, what becomes of them (None: gone), what is done with the run, and what is said.
 DAMAGES: list[tuple[str, dict[str, Damage], tuple[str, ...], tuple[str, ...]]] = [
     ("gin gone", {"configuration.gin": None}, TRAVERSE, ("holds no run",)),
@@ -67,6 +67,16 @@ DAMAGES: list[tuple[str, dict[str, Damage], tuple[str, ...], tuple[str, ...]]] =
     ("data zeros", {f"{CHECKPOINT}/*.data*": lambda data: bytes(len(data))}, TRAVERSE, ("no whole last checkpoint",)),
     ("list binary", {f"{CHECKPOINT}/checkpoint": b"\xff\xfe"}, TRAVERSE, ("last/checkpoint is damaged", "train again")),
     ("list junk", {f"{CHECKPOINT}/checkpoint": b"junk"}, TRAVERSE, ("last/checkpoint is damaged",)),
+    ("list cut", {f"{CHECKPOINT}/checkpoint": lambda data: data[:-20]}, TRAVERSE, ("last/checkpoint is damaged",)),
+    ("no step", {f"{CHECKPOINT}/checkpoint": NO_STEP}, TRAVERSE, ("no whole last checkpoint",)),
+    ("publish onto", {}, (*PUBLISH, "--out={d}/run"), ("no published run", "another --out")),
+    ("publish file", {}, (*PUBLISH, "--out={d}/run/options.json/x"), ("options.json", "choose another")),
+    ("publish checkpoint", {}, (*PUBLISH, "--checkpoint=lst"), ("'lst'", "did you mean 'last'")),
+    ("publish gin", {"configuration.gin": b"x"}, PUBLISH, ("a binding is name.option = value",)),
+    ("publish data zeros", {f"{CHECKPOINT}/*.data*": lambda data: bytes(len(data))}, PUBLISH, ("no whole last",)),
+    ("publish environment", {"environment.json": b"[1]"}, PUBLISH, ("environment.json", "the training command again")),
+    ("publish other model", {}, (*PUBLISH, "--gin_param=ibgan.z_dim = 5"), ("z_dim was 4 and is 5",)),
+    ("publish metric", {}, (*PUBLISH, "--gin_param=evaluation.metrics = ('x',)"), ("no metric 'x'",)),
     ("no pairs", {}, ("--mode=pairs", "--run_dir={d}/run"), ("no model of pairs", "gin/iiae_cars.gin")),
     ("select", {"options.json": b"[]"}, SELECT, ("options.json is damaged",)),
     ("select result", {"result.json": b"{"}, SELECT, ("result.json is damaged",)),
@@ -126,17 +136,6 @@ FULL_DISKS = [
     ("teapot_renderer.__main__", ("--size", "64", "--backend", "fast", "--out", "{d}/new/teapot.bmp")),
     ("metrics.__main__", ("--codes", "{d}/a.npz", "--metrics", "mig", "--plots", "{d}/plots")),
 ]
-
-
-@contextlib.contextmanager
-def small_files(size: int) -> Iterator[None]:
-    """Lets no file of this process become larger: what a full disk does, which a test cannot have."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize(("module", "arguments"), FULL_DISKS, ids=[module for module, _ in FULL_DISKS])

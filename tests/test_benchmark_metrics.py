@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import dhsic
 from benchmarks import metrics as benchmark
 from benchmarks import plain_metrics as plain
 from common.errors import UserError
@@ -82,8 +83,17 @@ def test_the_suite_runs_in_a_process_of_its_own() -> None:
         benchmark.time_suite(300, CORES, ["mug"])
 
 
-def test_dhsic_needs_little_memory() -> None:
-    assert 0 < benchmark.dhsic_memory(400) < 300
+def test_the_plain_dhsic_takes_the_memory_of_all_pairs() -> None:
+    found = dhsic.memory(800)
+    matrix = 800**2 * 8 / 1e6
+    assert found["plain"] > benchmark.NUM_CODES * matrix
+    assert 0.1 < found["ours"] < found["plain"] / 4
+
+
+@pytest.mark.parametrize("argument", ["--images=9", "--images=1000,", "--images=5001", "--turns=0"])
+def test_bad_options_of_dhsic_are_refused(argument: str) -> None:
+    with pytest.raises(UserError, match="allowed"):
+        dhsic.parse([argument])
 
 
 @pytest.mark.parametrize("arguments", [["--metrics=mug"], ["--metrics=mig,mig"], ["--turns=0"], ["--rows=3"]])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import data, metrics, pages, render, start_up, steps_vs_pytorch
+from benchmarks import data, dhsic, metrics, pages, render, start_up, steps_vs_pytorch
 from benchmarks.turns import Turn, spread, summarize
 
 MACHINE = {"name": "Abacus", "cores": 4, "bfloat16": []}
@@ -35,20 +35,24 @@ def steps_section(disturbance: float = 0.07) -> str:
     return steps_vs_pytorch.page_section(case, contest("spout", "pytorch", disturbance), "float32", result, 3, 20)
 
 
-def render_section(scaling: Mapping[int, dict[str, float]]) -> str:
+def by_threads(*counts: int) -> dict[str, Any]:
+    """So many threads are almost as many times as fast."""
+    return summarize({str(count): turns_of(1000 * count, 1200 * count - 200 * (count > 1)) for count in counts})
+
+
+def render_result() -> dict[str, Any]:
     agreement = {"uniform_light": {"mean": 0.00123, "largest": 9}}
     samples = {16: {**contest("fast", "opendr"), "agreement": agreement}, 1: contest("fast", "opendr", 0.2)}
     samples[1]["agreement"] = agreement
-    result = {
+    return {
         "processor": MACHINE,
         "size": 64,
         "triangles": 6320,
         "turns": 3,
         "versions": {"numba": "0.60", "opendr": "0.78"},
         "samples": samples,
-        "scaling": scaling,
+        "scaling": by_threads(1, 2, 3),
     }
-    return render.page_section(result)
 
 
 def data_result() -> dict[str, Any]:
@@ -62,7 +66,7 @@ def data_result() -> dict[str, Any]:
         "mean_bytes": 7012.4,
         "equal": True,
         "preparation": {**summarize(turns), "processor_time": data.processor_time(turns)},
-        "scaling": {1: spread([200.0])},
+        "scaling": by_threads(1, 2),
         "reading": summarize({"pipeline": turns_of(4000, 6000, 5000), "lookup": turns_of(8000, 9000, 9500)}),
         "reading_needed": 1000.0,
     }
@@ -80,7 +84,21 @@ def metrics_result() -> dict[str, Any]:
         "contests": {"mig": found | agreed, "sap": found | differing, "dhsic": found | agreed | {"rounds": 1}},
         "suite": {"seconds": {"mig": 1.0, "sap": 2.0}, "total": 3.04, "others": 0.0},
         "apart": {"seconds": {"dlib_dci_gbt": 9.0}, "others": 0.2},
-        "dhsic_megabytes": 18.2,
+    }
+
+
+def dhsic_result() -> dict[str, Any]:
+    found = {"ours": spread([0.5, 0.25]), "plain": spread([5.0, 2.0]), "ratio": spread([10.0, 8.0])}
+    of_images = found | {"megabytes": {"ours": 18.2, "plain": 4400.04}, "disturbance": spread([0.2])}
+    return {
+        "processor": MACHINE,
+        "cores": [1],
+        "turns": 5,
+        "versions": {"numpy": "2.4"},
+        "dhsic": {
+            1000: of_images | {"difference": 0.5, "agrees": False, "disturbance": spread([0.01])},
+            5000: of_images | {"difference": 1e-16, "agrees": True},
+        },
     }
 
 
@@ -94,12 +112,18 @@ def test_the_steps() -> None:
 
 
 def test_the_renderer() -> None:
-    text = render_section({1: spread([200.0])})
+    text = render.backends_section(render_result())
     assert "1 of 4 cores; Numba 0.60, OpenDR 0.78; 3 rounds; other programs took 20% of these cores." in text
     assert text.count("| opendr | 100 (100 to 200) | 3.00 (2.00 to 4.00) |") == 2
     assert "0.0012 (9) of uniform_light" in text
     assert "threads" not in text
-    assert "| 2 | 350 (300 to 400) |" in render_section({1: spread([200.0]), 2: spread([300.0, 400.0])})
+
+
+def test_the_renderer_on_several_cores() -> None:
+    text = render.cores_section(render_result())
+    assert "Abacus, 3 of 4 cores; Numba 0.60; 3 rounds; other programs took 0% of these cores.\n" in text
+    assert "| 1 | 1,100 (1,000 to 1,200) |  |\n" in text
+    assert text.endswith("| 3 | 3,200 (3,000 to 3,400) | 2.92 (2.83 to 3.00) |\n")
 
 
 def test_the_data() -> None:
@@ -108,6 +132,7 @@ def test_the_data() -> None:
     assert "the arrays are equal, byte for byte" in text
     assert "| plain Pillow | 100 (100 to 200) | 3.00 (2.00 to 4.00) |" in text
     assert "spout 1,667 (625 to 2,500), plain Pillow 5,000 (2,500 to 5,000), ratio 3.00 (2.00 to 4.00)." in text
+    assert "| 2 | 2,100 (2,000 to 2,200) | 1.92 (1.83 to 2.00) |" in text
     assert "| pipeline | 5,000 (4,000 to 6,000) | 5.0 (4.0 to 6.0) |" in text
     assert "NOT EQUAL" in data.page_section(data_result() | {"equal": False})
 
@@ -125,9 +150,19 @@ def test_the_metrics() -> None:
     assert "| `dlib_dci_gbt`, apart from them | 9.00 |" in suite
 
 
+def test_dhsic() -> None:
+    text = dhsic.page_section(dhsic_result())
+    assert "Abacus, 1 of 4 cores; NumPy 2.4; 5 rounds; other programs took 20% of these cores. Compare" in text
+    figures = "0.375 (0.250 to 0.500) | 3.50 (2.00 to 5.00) | 9.0 (8.0 to 10.0) | 18.2 | 4,400.0"
+    assert f"| 1,000 | {figures} | 5.0e-01, MORE THAN IT MAY BE |\n" in text
+    assert text.endswith(f"| 5,000 | {figures} | 1.0e-16 |\n")
+
+
 WRITERS: list[Callable[[], str]] = [
     steps_section,
-    lambda: render_section({}),
+    lambda: render.backends_section(render_result()),
+    lambda: render.cores_section(render_result()),
+    lambda: dhsic.page_section(dhsic_result()),
     lambda: data.page_section(data_result()),
     lambda: metrics.contests_section(metrics_result()),
 ]

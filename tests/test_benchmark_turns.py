@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,6 +70,42 @@ def test_ratios_are_formed_within_a_round() -> None:
 def test_disturbed_figures_say_so() -> None:
     summary = benchmark.summarize({"spout": turns_of(1, 2), "pytorch": turns_of(1, 2, disturbance=0.4)})
     assert "Other programs took 40%" in benchmark.table("float32", summary, "steps/s")
+
+
+def build_recorder(folder: Path, threads: int) -> Callable[[int], None]:
+    """A contestant that says how many threads it was given."""
+    (folder / str(threads)).touch()
+    return lambda steps: time.sleep(0.01 * steps)
+
+
+def test_threads_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "thread_counts", lambda: [1, 3])
+    monkeypatch.setattr(benchmark, "available_cores", lambda: 1)
+    turns = benchmark.measure_threads(functools.partial(build_recorder, tmp_path), 2, 1, "nothing")
+    assert {name: len(taken) for name, taken in turns.items()} == {"1": 2, "3": 2}
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "3"}
+
+
+def test_turns_are_counted_in_images() -> None:
+    (turn,) = benchmark.per_image({"a": [benchmark.Turn(2.0, 0.5, 0.1)]}, 10)["a"]
+    assert turn == benchmark.Turn(20.0, 0.05, 0.1)
+
+
+@pytest.mark.parametrize(("cores", "counts"), [(1, [1]), (2, [1, 2]), (4, [1, 2, 4]), (6, [1, 2, 4, 6])])
+def test_threads_go_up_to_all_cores(cores: int, counts: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "available_cores", lambda: cores)
+    assert benchmark.thread_counts() == counts
+
+
+def test_only_what_is_installed_has_a_version() -> None:
+    assert list(benchmark.versions_of(["numpy", "nowhere-at-all"])) == ["numpy"]
+
+
+@pytest.mark.parametrize("given", ["a,a", "c", "", "a,"])
+def test_unknown_and_doubled_names_are_refused(given: str) -> None:
+    assert benchmark.some_of("only", "b,a", ("a", "b")) == ["b", "a"]
+    with pytest.raises(UserError, match=rf"--only={given}; give some of a, b, each once"):
+        benchmark.some_of("only", given, ("a", "b"))
 
 
 @pytest.mark.parametrize("threads", [0, 100_000])

@@ -41,6 +41,17 @@ def sheet_cells(monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[InfoGA
     return model, [cells.reshape(-1, 5, cells.shape[-1]) for cells in drawn], called
 
 
+def test_columns_of_an_overview_have_labels_if_they_hold_for_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns: list[Any] = []
+    monkeypatch.setattr(traversal.pictures, "labelled_sheet", lambda *given: columns.append(given[2]))
+    mixed = build(noise_size=4, categorical_codes=(5,), continuous_codes=1)
+    # As many categories as steps: the numbers of the one are not those of the other.
+    Painter(mixed, TraversalOptions(steps=5)).overview("prior")
+    alike = build(noise_size=4, categorical_codes=(), continuous_codes=2)
+    Painter(alike, TraversalOptions(steps=3, low=-1.0, high=1.0)).overview("prior")
+    assert columns == [[], ["-1.00", "0.00", "1.00"]]
+
+
 def test_sheets_have_categories_in_rows_and_values_in_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     _, sheets, called = sheet_cells(monkeypatch, low=-2.0, high=2.0)
     for cells, (row, column) in zip(sheets, [(0, 9), (0, 10), (1, 9), (1, 10)], strict=True):

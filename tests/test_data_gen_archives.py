@@ -68,6 +68,8 @@ def test_order_is_that_of_numbers_and_folders() -> None:
         "a10.jpg",
         "b/1.jpg",
     ]
+    long = ["9" * 9000, "1" * 9000, "x" + "5" * 5000]
+    assert sorted(long, key=order_of) == [long[1], long[0], long[2]]
 
 
 def test_litter() -> None:
@@ -238,6 +240,10 @@ def test_containers_are_found_by_name(tmp_path: Path) -> None:
     (tmp_path / "deep" / "er").mkdir(parents=True)
     (tmp_path / "deep" / "er" / "Set.ZIP").write_bytes(b"")
     (tmp_path / "set" / "set").mkdir(parents=True)
+    # A set that is being written, and one that lies too deep.
+    for hidden in (tmp_path / ".set.partial", tmp_path / "1" / "2" / "3" / "4" / "5"):
+        hidden.mkdir(parents=True)
+        (hidden / "set.zip").write_bytes(b"")
     assert find_containers(tmp_path, ("set.zip", "set")) == [tmp_path / "deep" / "er" / "Set.ZIP", tmp_path / "set"]
     assert find_containers(tmp_path / "set", ("set",)) == [tmp_path / "set"]
     assert find_containers(tmp_path / "deep" / "er" / "Set.ZIP", ("x",)) == [tmp_path / "deep" / "er" / "Set.ZIP"]

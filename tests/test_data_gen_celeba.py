@@ -330,3 +330,39 @@ def test_a_jpeg_with_a_comment_is_read_alike(raw: Path) -> None:
     face.save(careful, "JPEG", quality=80, exif=Image.Exif().tobytes() or b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0")
     picture = celeba.picture_of("ibgan", None)
     assert (picture(quick.getvalue()) == picture(careful.getvalue())).all()
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_limited_part_holds_images_out_too(raw: Path, tmp_path: Path, kept: bool) -> None:
+    whole = data_gen.load(
+        "celeba", raw_dir=raw, data_dir=tmp_path if kept else tmp_path / "other", size=16, split="train"
+    )
+    part = data_gen.load("celeba", raw_dir=raw, data_dir=tmp_path, size=16, split="train", limit=3)
+    assert whole.held_out is not None
+    assert part.held_out is not None
+    assert part.num_examples == part.held_out.num_examples == 3
+    tested = whole.held_out.files_at(range(whole.held_out.num_examples))
+    assert set(part.held_out.files_at(range(3)) or ()) < set(tested or ())
+
+
+def test_an_empty_part_is_told_and_is_nothing_to_hold_out(raw: Path, tmp_path: Path) -> None:
+    shutil.copytree(raw / "unpacked", tmp_path / "raw")
+    file = tmp_path / "raw" / PARTITION_FILE
+    file.write_text("".join(f"{line.split()[0]} 0\n" for line in file.read_text().splitlines()))
+    for limit, message in ((2, r"none of 40 images belongs to this part"), (None, "none of the images belongs")):
+        with pytest.raises(UserError, match=message):
+            data_gen.load("celeba", raw_dir=tmp_path / "raw", data_dir=tmp_path, size=16, split="test", limit=limit)
+        part = data_gen.load("celeba", raw_dir=tmp_path / "raw", data_dir=tmp_path, size=16, split="train", limit=limit)
+        assert part.held_out is None
+
+
+@pytest.mark.parametrize("first", ["²", "9" * 5000])
+def test_a_strange_first_line_is_no_traceback(first: str) -> None:
+    with pytest.raises(UserError, match="lines for 0 images"):
+        read_table(f"{first}\n", "file.txt", lambda row: True)
+
+
+def test_a_person_has_a_number_of_a_sensible_size(raw: Path, tmp_path: Path) -> None:
+    folder = _changed(IDENTITY_FILE, lambda text: text.replace(text.split()[1], "9" * 20, 1), raw, tmp_path)
+    with pytest.raises(UserError, match="is no image with 1 values as they should be"):
+        data_gen.load("celeba", raw_dir=folder, data_dir=tmp_path / "data", identity=True)

@@ -146,10 +146,16 @@ def test_the_command_fetches_writes_and_records(
         chairs3d.main()
     (raw / "page").mkdir()
     (raw / "page" / "rendered_chairs.tar").write_bytes(b"<!DOCTYPE html><html>moved")
-    (tmp_path / "raw" / "rendered_chairs.tar.sha256").unlink()
+    for file in (tmp_path / "raw").iterdir():
+        file.unlink()
     monkeypatch.setattr(
         image_command, "fetch", lambda file, folder: Path(shutil.copy(raw / "page" / file.name, folder / file.name))
     )
     with pytest.raises(UserError, match="is a web page and no archive"):
         chairs3d.main()
     assert list((tmp_path / "raw").iterdir()) == []
+    # One that the user has put there is refused as well, but stays.
+    shutil.copy(raw / "page" / "rendered_chairs.tar", tmp_path / "raw")
+    with pytest.raises(UserError, match="is a web page and no archive"):
+        chairs3d.main()
+    assert (tmp_path / "raw" / "rendered_chairs.tar").is_file()

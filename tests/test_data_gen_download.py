@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
+from common.locks import locked
+from data_gen import download as module
 from data_gen.download import download
 
 DATA = np.random.default_rng(0).bytes(1_000_003)
@@ -170,3 +172,40 @@ def test_no_server_and_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for url in ("file:///etc/passwd", "ftp://example.org/x", "nonsense"):
         with pytest.raises(UserError, match="no http or https address"):
             download(url, tmp_path / "file.npz")
+
+
+def test_two_processes_do_not_write_the_same_part(server: Server, tmp_path: Path) -> None:
+    part = tmp_path / ".file.npz.part"
+    part.write_bytes(b"of the other process")
+    with locked(part, wait=False), pytest.raises(UserError, match=r"another process is fetching .*file.npz; wait"):
+        download(server.url, tmp_path / "file.npz", pause=0)
+    assert part.read_bytes() == b"of the other process"
+    assert server.asked == []
+
+
+def test_a_kill_between_two_versions_does_not_mix_them(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.break_after = STEP
+    with pytest.raises(UserError):
+        download(server.url, tmp_path / "file.npz", attempts=1, pause=0)
+    server.data, server.tag, server.break_after = DATA[::-1], '"two"', None
+    write_text = module.write_text
+
+    def write_and_die(path: Path, text: str) -> None:
+        write_text(path, text)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_text", write_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            download(server.url, tmp_path / "file.npz", pause=0)
+    download(server.url, tmp_path / "file.npz", pause=0)
+    assert (tmp_path / "file.npz").read_bytes() == DATA[::-1]
+
+
+def test_folders_that_were_made_for_nothing_are_removed(server: Server, tmp_path: Path) -> None:
+    server.failures = [404]
+    with pytest.raises(UserError, match="404"):
+        download(server.url, tmp_path / "deep" / "er" / "file.npz", pause=0)
+    assert not list(tmp_path.iterdir())

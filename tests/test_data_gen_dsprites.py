@@ -18,7 +18,7 @@ import pytest
 import data_gen
 from common.errors import UserError
 from data_gen import color_dsprites, dsprites, dsprites_files
-from data_gen.dsprites_files import OFFICIAL_NAME, count_images, factor_space, find_archives, inspect, packed_blocks
+from data_gen.dsprites_files import OFFICIAL_NAME, factor_space, find_archives, inspect, packed_blocks
 
 SIZES = (3, 2, 4, 4, 4)
 COUNT = math.prod(SIZES)
@@ -108,7 +108,7 @@ def test_another_archive_or_a_torn_cache_is_packed_anew(
     assert (changed.bits_at([7]) == 1 - miniature.bits_at([7])).all()
     cache = data_dir / "dsprites" / "packed.npy"
     cache.write_bytes(cache.read_bytes()[:1000])
-    cache.with_name(".packed.npy.1234.partial").write_bytes(b"left by a killed run")
+    cache.with_name(".packed.npy.0.partial").write_bytes(b"left by a killed run")
     mended = dsprites._official(data_dir, raw_dir, SIZES)
     assert mended is not None
     assert (mended.bits_at([7]) == 1 - miniature.bits_at([7])).all()
@@ -213,22 +213,6 @@ def test_damaged_files_are_refused_with_what_was_found(
     assert str(archive) in str(caught.value)
     assert dsprites_files.OFFICIAL_URL in str(caught.value)
     assert not list((tmp_path / "data").rglob("*packed*"))
-
-
-def test_bytes_damaged_anywhere_never_end_in_another_error(archive: Path) -> None:
-    data = archive.read_bytes()
-    rng = np.random.default_rng(0)
-    for _ in range(150):
-        damaged = bytearray(data)
-        for place in rng.integers(0, len(data), 3):
-            damaged[place] ^= int(rng.integers(1, 256))
-        archive.write_bytes(bytes(damaged))
-        count_images(archive)
-        try:
-            for _ in packed_blocks(inspect(archive, SIZES)):
-                pass
-        except UserError:
-            pass
 
 
 def test_a_subgrid_under_the_official_name_is_refused(tmp_path: Path, miniature: dsprites.Dsprites) -> None:

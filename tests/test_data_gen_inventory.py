@@ -173,6 +173,17 @@ def test_the_list_tells_what_is_there(data_dir: Path, tmp_path: Path, capsys: py
     assert set(sections) >= set(data_gen.names())
 
 
+def test_the_list_tells_of_images_that_nobody_else_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("my_pictures", "teapot_up_light_utah"):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "images.npy", np.zeros(3))
+    _, said, _ = run(capsys, "list", "--data_dir", str(tmp_path), "--raw_dir", str(tmp_path / "raw"))
+    before, _, others = said.partition("other sets\n")
+    assert "teapot_up_light_utah/images.npy" in before
+    assert others.count("unpacked") == 1
+    assert "my_pictures/images.npy" in others
+
+
 def test_without_an_action_it_tells_what_the_sets_are(capsys: pytest.CaptureFixture[str]) -> None:
     code, told, _ = run(capsys)
     assert code == 0

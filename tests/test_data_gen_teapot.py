@@ -320,7 +320,7 @@ def test_a_row_of_the_preview_moves_one_latent() -> None:
         (["--image_size", "0"], "image_size is 0; give a number from 1 to 1024"),
         (["--image_size", "1024", "--samples", "25"], "makes 5120 samples in a row; at most 4096"),
         (["--num_train", "0"], "num_train is 0"),
-        (["--num_groups", "-1"], "num_groups is -1; give a number at least 0"),
+        (["--num_groups", "-1"], "num_groups is -1; give a number from 0 to 1000000"),
         (["--seed", "-1"], "seed is -1; give a number from 0 to 4294967295"),
         (["--seed", "4294967296"], "seed is 4294967296"),
         (["--samples", "8"], "samples is 8; give a square number: 1, 4, 9"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
@@ -270,3 +271,19 @@ def test_a_full_disk_is_an_error_of_the_disk(tmp_path: Path, monkeypatch: pytest
         write_dataset(small_plan(), tmp_path)
     assert caught.value.errno == errno.ENOSPC
     assert not (tmp_path / "small" / "1.2.3").exists()
+
+
+def test_what_another_process_has_finished_meanwhile_is_taken(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "small" / "1.2.3"
+
+    @contextlib.contextmanager
+    def while_another_finishes(folder: Path) -> Iterator[Path]:
+        with folders.working(folder) as path:
+            shutil.copytree(written, place)
+            yield path
+
+    monkeypatch.setattr(tfrecord, "working", while_another_finishes)
+    assert write_dataset(small_plan(stop_at=0), tmp_path) == place
+    assert [path.name for path in place.parent.iterdir()] == ["1.2.3"]

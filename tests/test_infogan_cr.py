@@ -488,6 +488,16 @@ def test_fresh_weights_follow_from_seed_and_step() -> None:
     assert np.abs(uncut).max() > 3
 
 
+@pytest.mark.parametrize("cut", [2.0, float("inf")])
+def test_fresh_weights_are_finite_for_all_bits(cut: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weight of 16 million has the highest bits, another one the lowest."""
+    bits = tf.constant([-(2**31), 2**31 - 1, 0], tf.int32)
+    monkeypatch.setattr(Noise, "_bits", lambda *_: bits)
+    low, high, middle = Noise(0, 0).common_normal("w", [3], cut).numpy()
+    assert (low, high) == pytest.approx((-2.0, 2.0) if cut == 2.0 else (-5.42, 5.29), abs=0.01)
+    assert middle == pytest.approx(0.0, abs=1e-6)
+
+
 # Structure.
 
 

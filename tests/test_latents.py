@@ -20,9 +20,8 @@ def draw(space: LatentSpace = SPACE, batch: int = 4000, seed: int = 0, step: int
     return space.sample(batch, Noise(seed, step)).numpy()
 
 
-def test_sizes_count_columns_and_codes() -> None:
+def test_size_counts_columns() -> None:
     assert SPACE.size == 3 + 2 + 4 + 1
-    assert SPACE.code_size == 3 + 2 + 1
 
 
 def test_samples_follow_the_priors() -> None:

@@ -359,6 +359,12 @@ def test_unbiased_moving_variance() -> None:
         assert BatchNormalization.from_config(layer.get_config()).unbiased is unbiased
 
 
+def test_the_moving_variance_of_one_example_is_zero() -> None:
+    layer = BatchNormalization(momentum=0.0, unbiased=True)
+    layer(tf.constant([[1.0, 2.0]]), training=True)
+    np.testing.assert_array_equal(layer.moving_variance.numpy(), [0.0, 0.0])
+
+
 @pytest.mark.parametrize("units", [512, 100])
 def test_linear_layer_of_many_features_equals_keras(units: int) -> None:
     rng = np.random.default_rng(0)

@@ -350,6 +350,27 @@ def test_beta_vae_is_that_of_scikit_learn(groups: int, size: int, shared: float)
     assert held_out.train == float((model.predict(features[:first]) == labels[:first]).mean())
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint64, np.float16])
+def test_beta_vae_of_other_kinds_of_numbers(dtype: type) -> None:
+    # Pairs differ by 1 or by 100, half of them upwards. Differences that wrap around would be 128 on average for both.
+    labels = np.arange(40) % 2
+    groups: np.ndarray = np.zeros((40, 20, 1), dtype)
+    for group, label in zip(groups, labels, strict=True):
+        group[0::4] = group[3::4] = 100 if label else 1
+    assert beta_vae(groups, labels).score == 1.0
+
+
+@pytest.mark.parametrize("size", [1e61, 1e80, 1e100])
+def test_codes_beyond_what_can_be_multiplied_are_refused(size: float) -> None:
+    rng = np.random.default_rng(8)
+    codes, labels = rng.normal(size=(60, 2)), rng.integers(0, 3, 60)
+    for fit in (logistic.fit, logistic.fit_softmax):
+        with pytest.raises(ValueError, match=r"beyond 1e\+60; scale them down"):
+            fit(codes * size, labels, 3)
+    weights = logistic.fit(codes * (1e59 / np.abs(codes).max()), labels, 3).weights
+    assert np.isfinite(weights).all()
+
+
 def test_beta_vae_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     values, labels = pair_groups(50, 8, 4, 0)
     whole = beta_vae(values, labels)

@@ -119,6 +119,7 @@ def test_dlib_groups(pairs: bool) -> None:
     assert samples.images["test_group_codes"].shape == (100, 16)
     assert samples.images["codes"].shape == (50,)
     assert samples.notes == (
+        f"groups of 16 images, where the published protocol has {128 if pairs else 64}",
         "300 groups to fit to and 100 held out, where the published protocol has 10,000 and 5,000",
     )
     labels = samples.arrays["group_labels"]
@@ -183,6 +184,7 @@ def test_stored_groups_are_used_whole() -> None:
     about = "the 30 groups of 20 images that belong to the data, where the published protocol has"
     assert IbganFactorVaeProtocol().draw(data, 0).notes == (f"{about} 800 of 200",)
     assert DlibGroupProtocol(False, 64).draw(data, 0).notes == (f"{about} 15,000 of 64",)
+    assert DlibGroupProtocol(True, 128).draw(data, 0).notes == (f"{about} 15,000 of 128",)
 
 
 def test_factors_of_real_values_are_drawn_from_the_stored_images() -> None:

@@ -108,6 +108,33 @@ def test_statistics_of_reals_are_kept(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(list(tmp_path.iterdir())) == 5
 
 
+@pytest.mark.parametrize("measure", [score_generator, vgan_compat_fid])
+def test_progress_comes_to_its_end_though_the_reals_are_known(
+    tmp_path: Path, measure: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "VGAN_FAKES", 100)
+    monkeypatch.setattr(generation, "VGAN_REALS", 200)
+    extractor = PIXELS if measure is score_generator else VGAN_PIXELS
+    options = {"num_fakes": 60} if measure is score_generator else {}
+    fakes, reals = (60, 200) if measure is score_generator else vgan_counts()
+    # Computed, of a file, of memory.
+    memory: dict[str, object] = {}
+    for total in (fakes + reals, fakes, fakes):
+        told: list[tuple[int, int]] = []
+        measure(
+            Noise(200),
+            generate,
+            extractor,
+            **options,
+            progress=lambda done, of, told=told: told.append((done, of)),
+            cache=tmp_path,
+            memory=memory,
+        )
+        assert told[-1] == (total, total)
+        if total > fakes:
+            memory.clear()
+
+
 def test_the_counts_of_vgan() -> None:
     # 5,000 rounded up, 10,000 rounded down to whole batches.
     assert vgan_counts() == (5056, 9984)

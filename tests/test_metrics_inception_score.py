@@ -67,6 +67,14 @@ def test_splits_are_parts_in_order() -> None:
     assert result.log_std == inception_score(table).log_std
 
 
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = random_table(7, count=50)
+    whole = inception_score(table)
+    monkeypatch.setattr("metrics.inception_score._BLOCK_ROWS", 7)
+    parts = inception_score(table)
+    assert (parts.score, parts.log_std) == (whole.score, whole.log_std)
+
+
 def test_few_images_in_a_part_are_noted_or_refused() -> None:
     table = random_table(6, count=50, classes=10)
     assert "parts of 5 images cannot show all 10 classes; the score is too low" in inception_score(table, 10).notes

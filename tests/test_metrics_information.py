@@ -74,6 +74,14 @@ def test_information_worked_by_hand() -> None:
     assert joint_counts(bins[:, 0], levels[:, 0]).tolist() == [[3, 1], [1, 3]]
 
 
+def test_levels_may_be_few_and_large() -> None:
+    rng = np.random.default_rng(3)
+    codes, levels = rng.normal(size=(200, 2)), rng.integers(0, 3, (200, 2))
+    large = np.array([0, 7, 2**61])[levels]
+    for measure in (mig, modularity):
+        assert measure(codes, large).score == measure(codes, levels).score
+
+
 def test_independence_and_constancy_are_exactly_zero() -> None:
     levels = grid((3, 7, 11))
     information = mutual_information(levels, levels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -134,9 +136,30 @@ def test_copies_make_spheres_points() -> None:
     result = precision(real, np.concatenate([real[:6], real[:6] + 1e-9]))
     assert result.score == 0.5
     assert "20 rows of features_real have 3 equal ones, so that their spheres are points" in result.degenerate
+    # Two, three or seven copies beside single ones: by plain loops.
+    table = np.concatenate([np.repeat(rng.normal(size=(3, 4)), (2, 3, 7), axis=0), rng.normal(size=(6, 4))])
+    table = rng.permutation(table)
+    within = cdist(table, table, "sqeuclidean")
+    np.fill_diagonal(within, np.inf)
+    for neighbors in (1, 2, 3, 8):
+        expected = np.sort(within, axis=1)[:, neighbors - 1]
+        np.testing.assert_allclose(squared_radii(table, neighbors), expected, rtol=1e-12, atol=1e-15)
     still = precision(np.full((9, 2), 0.1), np.full((9, 2), 0.1))
     assert still.score == 1.0
     assert still.degenerate
+
+
+def test_a_collapsed_generator_costs_no_memory() -> None:
+    rng = np.random.default_rng(6)
+    real, fake = rng.normal(size=(3000, 8)), np.repeat(rng.normal(size=(2, 8)), 1500, axis=0)
+    fake[1::2] *= -1.0
+    tracemalloc.start()
+    assert recall(real, fake).score == 0.0
+    assert recall(fake, np.where(fake == 0, -0.0, fake)).score == 1.0
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Each of the 9 million pairs would take 24 bytes.
+    assert peak < 100e6
 
 
 @settings(max_examples=15, deadline=None)

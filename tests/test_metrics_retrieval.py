@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
+from metrics.distances import SquaredDistances
 from metrics.results import MetricResult
 from metrics.retrieval import map_all, map_at_k, map_at_k_reference, precision_at_k, recall_at_k
 
@@ -118,6 +119,25 @@ def test_copies_share_their_places() -> None:
     result = recall_at_k(codes, codes, [1, 2, 5])
     assert result.x_to_y == pytest.approx({1: 0.2, 2: 0.4, 5: 1.0})
     assert result.y_to_x == pytest.approx(result.x_to_y)
+
+
+def test_copies_need_no_exact_distances(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = []
+    exact = SquaredDistances.exact
+
+    def counted(self: SquaredDistances, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        looked_at.append(len(rows))
+        return exact(self, rows, columns)
+
+    monkeypatch.setattr(SquaredDistances, "exact", counted)
+    still = np.zeros((60, 3))
+    still[::2] *= -1.0
+    for x, y in ((still, still), (still, np.random.default_rng(4).normal(size=(60, 3)))):
+        result = recall_at_k(x, y, [1])
+        assert result.score == pytest.approx(1 / 60)
+        # Each image and its partner, and what single precision leaves open.
+        assert sum(looked_at) < 100
+        looked_at.clear()
 
 
 @pytest.mark.parametrize("excess", [1e-6, -1e-6])

@@ -17,6 +17,7 @@ from models.base import DisentanglementModel
 from training import modes
 from training.configuration import load
 from training.experiment import Experiment, build
+from training.loop import NotFinite
 from training.options import TraversalOptions
 from training.run_folder import RunFolder
 from training.traversal import Painter, write_traversals
@@ -198,6 +199,15 @@ def test_the_run_folder_gives_the_configuration_if_no_file_does(finished: Path) 
     assert default == "runs/quickstart"
     with pytest.raises(UserError, match="give --gin_file"):
         modes.configuration_of([], [], None)
+
+
+def test_a_benchmark_of_what_diverges_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(_: object) -> None:
+        raise NotFinite("loss is no longer a finite number at step 3")
+
+    monkeypatch.setattr(modes, "measure", diverge)
+    with pytest.raises(UserError, match="at step 3; nothing can be timed"):
+        modes.benchmark(load(["gin/ibgan.gin"])[0])
 
 
 def test_benchmark_gives_rates_and_the_split_of_a_step(capsys: pytest.CaptureFixture[str]) -> None:

@@ -237,6 +237,9 @@ def test_rmsprop_under_xla() -> None:
         {"learning_rate": float("inf")},
         {"milestones": (3, 2)},
         {"milestones": (0,)},
+        {"rho": 1.5},
+        {"momentum": -2.0},
+        {"epsilon": -1e-8},
     ],
 )
 def test_bad_options(options: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,10 @@ def test_a_run_of_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     report = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "Translations" in report
     assert pair_grids.CAPTIONS["y_to_x"] in report
+    assert modes.generate(*modes.restored_model(configuration, tmp_path / "run", "last")) == 0
+    with np.load(tmp_path / "run" / "generated" / "images.npz") as made:
+        # x and y side by side.
+        assert made["images"].shape == (configuration.generation.images, 64, 2 * 64, 3)
 
 
 def test_a_run_of_vectors_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,6 +83,9 @@ def test_a_run_of_vectors_goes_on_where_it_stopped(tmp_path: Path, capsys: pytes
     results = [json.loads((folder / "result.json").read_text()) for folder in (whole, stopped)]
     assert results[0]["fingerprint"] == results[1]["fingerprint"]
     assert (whole / "metrics.jsonl").read_bytes() == (stopped / "metrics.jsonl").read_bytes()
+    assert modes.publish(*modes.restored(configuration, whole, "last"), "last", str(tmp_path / "mine")) == 0
+    card = (tmp_path / "mine" / "README.md").read_text()
+    assert re.findall("--mode=([a-z]+)", card) == ["export"]
     assert all(path.name.startswith("curves_") for path in (tmp_path / "whole" / "pictures").iterdir())
     report = (tmp_path / "whole" / "report.html").read_text(encoding="utf-8")
     assert "Samples" not in report

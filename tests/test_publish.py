@@ -17,6 +17,7 @@ from models.iiae import IIAEOptions
 from training import modes
 from training.configuration import load
 from training.experiment import build
+from training.publish import _run_dir
 from training.published import (
     assign_weights,
     needed_networks,
@@ -57,10 +58,20 @@ def test_what_it_holds(published: Path, finished: Path) -> None:
         "left out: discriminator",
         "ibgan_factor_vae",
         "pictures/samples.png",
+        "with the path of this one in place of `tiny`",
+        "python run.py --run_dir=tiny --mode=traverse\n",
     ):
         assert said in card
     assert str(finished) not in "".join(path.read_text() for path in published.glob("*.*[nd]"))
     assert max(map(len, (published / "configuration.gin").read_text().split("\n"))) < 1000
+
+
+def test_commands_of_a_card_name_a_folder_of_the_suite_as_it_lies_there(tmp_path: Path) -> None:
+    assert _run_dir(tiny_runs.ROOT / "zoo" / "a") == ("zoo/a", [])
+    assert _run_dir(tiny_runs.ROOT / "runs" / "b" / "published") == ("runs/b/published", [])
+    name, remark = _run_dir(tmp_path / "c")
+    assert name == "c"
+    assert "`c`" in remark[0]
 
 
 def test_modes_use_it_and_need_no_data(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,6 +141,17 @@ def test_weights_are_halved_where_that_costs_little(tmp_path: Path) -> None:
 def test_of_a_model_of_pairs_all_that_translates_is_kept() -> None:
     model = IIAEOptions(width=1, exclusive_size=1, shared_size=2).build((32, 32, 3), 0)
     assert set(model.networks) - set(needed_networks(model)) == {"joint"}
+
+
+def test_weights_that_are_no_finite_numbers_are_refused(tmp_path: Path) -> None:
+    model = FactorVAEOptions(latent_size=3).build((64, 64, 1), 0)
+    weights = published_weights(model, needed_networks(model))
+    name = next(name for name, values in weights.items() if values.ndim == 2)
+    for wrong in (np.nan, np.inf, -1e300, 1j, "a"):
+        values = np.full(weights[name].shape, wrong)
+        np.savez(tmp_path / WEIGHTS, allow_pickle=False, **{**weights, name: values})
+        with pytest.raises(UserError, match=f"is damaged: {name} holds what is no finite number"):
+            restore_published(tmp_path, model)
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:

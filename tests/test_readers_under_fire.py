@@ -109,13 +109,10 @@ def numbers() -> dict[str, np.ndarray]:
     return {"codes": np.arange(12.0).reshape(4, 3), "factors": np.ones((4, 2), np.int64)}
 
 
-def dsprites_arrays(**changes: Any) -> dict[str, Any]:
-    """A grid of 2 shapes and 3 scales, as it is cut out of the published archive."""
-    classes = np.zeros((6, 6), np.int64)
-    classes[:, 1], classes[:, 2] = np.repeat([0, 1], 3), np.tile([0, 1, 2], 2)
-    values = np.zeros((6, 6))
-    values[:, 1], values[:, 2] = classes[:, 1] + 1, np.linspace(0.5, 1, 6)[classes[:, 2]]
-    return {"imgs": np.zeros((6, 64, 64), np.uint8), "latents_classes": classes, "latents_values": values, **changes}
+def dsprites_archives() -> list[bytes]:
+    """Without and with the pickled description that the published one has, and that is never read."""
+    described = corruption.dsprites_grid(metadata=np.array({"title": "dSprites"}, dtype=object))
+    return [corruption.npz_file(arrays, True) for arrays in (corruption.dsprites_grid(), described)]
 
 
 def pickles() -> list[bytes]:
@@ -264,7 +261,7 @@ READERS: dict[str, Reader] = {
     "codes": Reader(
         lambda: [corruption.npz_file(numbers(), packed) for packed in (False, True)], read_arrays, suffix=".npz"
     ),
-    "dsprites": Reader(lambda: [corruption.npz_file(dsprites_arrays(), True)], dsprites, suffix=".npz"),
+    "dsprites": Reader(dsprites_archives, dsprites, suffix=".npz"),
     "mat": Reader(
         lambda: [
             corruption.mat_file(packed, X=np.zeros((4, 3, 2), np.uint8), y=np.ones((2, 1)), z=np.array(["text"]))

@@ -60,10 +60,10 @@ def everything(picture: Path) -> list[report.Section | None]:
         report.Notice("A note."),
         report.Heading("Scores"),
         report.Text("One.\n\nTwo."),
-        report.score_table([report.Score("factor_vae", 0.8123, 0.8, 0.07, "Table 1", "1 code is dead")]),
+        report.score_table([report.Score("factor_vae", 0.8123, 0.8, 0.07, "1 code is dead")]),
         report.Table(["a", "b"], [["x", 1234567], ["y", None]], "Sizes"),
         report.Picture(PNG, "a sheet"),
-        report.Gallery([report.Picture(picture, "moving", scale=3), report.Picture(str(picture))]),
+        report.Gallery([report.Picture(picture, "moving"), report.Picture(str(picture))]),
         report.KeyValues({"beta": 0.141, "steps": 150000, "none": None}, "Configuration"),
         report.KeyValues({"x": 1}, "All", folded=True),
     ]
@@ -122,7 +122,7 @@ def test_everything_is_escaped() -> None:
         report.Table([evil], [[evil]], evil),
         report.Picture(PNG, evil),
         report.KeyValues({evil: evil}, evil, folded=True),
-        report.score_table([report.Score(evil, 1.0, source=evil, remark=evil)], evil),
+        report.score_table([report.Score(evil, 1.0, remark=evil)], evil),
     ]
     page = report.report_html(sections)
     page.encode("utf-8")
@@ -135,8 +135,8 @@ def test_everything_is_escaped() -> None:
 
 
 def test_pictures_say_their_size() -> None:
-    (image,) = [a for tag, a in parsed(report.Picture(PNG, scale=3).html()).tags if tag == "img"]
-    assert (image["width"], image["height"], image["class"]) == ("18", "12", "enlarged")
+    (image,) = [a for tag, a in parsed(report.Picture(PNG).html()).tags if tag == "img"]
+    assert (image["width"], image["height"]) == ("6", "4")
     (image,) = [a for tag, a in parsed(report.Picture(GIF).html()).tags if tag == "img"]
     assert (image["width"], image["height"]) == ("6", "4")
 
@@ -160,6 +160,10 @@ def test_numbers_stand_to_the_right_and_sentences_do_not() -> None:
     assert parsed(report.Table(["a"], []).html()).tags
 
 
+def test_markdown_keeps_its_columns() -> None:
+    assert report.Table(["a|b", "c"], [[None, "x|y"]]).markdown() == [r"| a\|b | c |", "|---|---|", r"| - | x\|y |"]
+
+
 def test_facts_are_shown_exactly() -> None:
     assert "0.123456789" in report.KeyValues({"a": 0.123456789}).html()
     assert ">1234567<" in report.KeyValues({"seed": 1234567}).html()
@@ -178,7 +182,6 @@ def test_notice_of_a_shorter_run() -> None:
     [
         (lambda: report.Notice("x", "loud"), "info, warning, error"),
         (lambda: report.Table(["a"], [["x", "y"]]), "row 0 of a table has 2 cells for 1 columns"),
-        (lambda: report.Picture(PNG, scale=0), "scale"),
         (lambda: report.Picture(b"\xff\xd8jpeg").html(), "PNG or GIF"),
         (lambda: report.Picture(b"\x89PNG\r\n\x1a\n").html(), "PNG or GIF"),
         (lambda: report.KeyValues({}, folded=True), "caption"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -108,3 +109,48 @@ def test_describe_prints_one_json_object_and_writes_nothing(tmp_path: Path) -> N
     assert described["configuration"]["data"]["name"] == "dsprites"
     assert not list(Path(tmp_path).iterdir())
     assert set(tiny_runs.ROOT.iterdir()) == before
+
+
+def test_streams_that_are_closed_are_done_without() -> None:
+    for redirection in (">&-", "2>&-", ">&- 2>&- <&-"):
+        for flag, code in (("--help", 0), ("--nope", 2)):
+            command = f"'{sys.executable}' run.py {flag} {redirection}"
+            result = subprocess.run(
+                ["bash", "-c", command], cwd=tiny_runs.ROOT, capture_output=True, text=True, timeout=60
+            )
+            assert result.returncode == code, (redirection, result.stderr)
+            assert "Traceback" not in result.stderr
+            # Nothing goes to the other stream instead.
+            assert code == 0 or result.stdout == ""
+
+
+def test_home_is_known_behind_an_equals_sign(tmp_path: Path) -> None:
+    """Shells leave `--run_dir=~/a` as it is."""
+    result = subprocess.run(
+        [sys.executable, "run.py", "--mode=traverse", "--run_dir=~/a"],
+        cwd=tiny_runs.ROOT,
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=tiny_runs.TIMEOUT,
+    )
+    assert_refused(result, f"{tmp_path}/a holds no run")
+
+
+def test_an_interrupt_that_arrives_as_another_error_is_told_as_one() -> None:
+    """What Python raises in a function that C++ calls may be told as an error of its own kind."""
+    program = """
+import os, signal
+from common.errors import run_command
+
+def main():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        sum(range(1000000))
+    except KeyboardInterrupt:
+        raise ValueError("as a tensor") from None
+
+run_command(main)
+"""
+    result = subprocess.run([sys.executable, "-c", program], cwd=tiny_runs.ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (130, "interrupted\n")

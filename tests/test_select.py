@@ -24,9 +24,10 @@ from models.latents import Categorical, LatentSpace, Normal, Uniform
 from models.noise import Noise
 from training.experiment import Experiment
 from training.options import Configuration
+from training.run_folder import WEIGHTS
 from training.select import SelectionFlags, select
 from training.selection_images import PRESETS, Encoder, Protocol, centrality_model, code_columns, encoder_of
-from training.selection_runs import Run, differing_options, find_runs, read_runs, restore_runs
+from training.selection_runs import Run, differing_options, find_runs, kept_scores, read_runs, restore_runs
 from training.selection_scores import KeptScores
 
 SMALL = Protocol(groups_per_code=6, group_size=20, spread_images=70, real_images=90)
@@ -375,6 +376,37 @@ def test_runs_that_are_not_finished_or_have_other_data(
     assert summary["ranking"][0]["udr"] == {}
     assert any("UDR is left out" in note and "50 images" in note for note in summary["notes"])
     assert "dlib_udr" not in (own_runs / "selection" / "report.html").read_text()
+
+
+def test_a_published_run_says_the_step_of_its_weights(own_runs: Path) -> None:
+    shutil.rmtree(own_runs / "a" / "checkpoints")
+    (own_runs / "a" / WEIGHTS).touch()
+    result = json.loads((own_runs / "a" / "result.json").read_text())
+    (own_runs / "a" / "result.json").write_text(json.dumps({**result, "step": 40}))
+    with pytest.raises(UserError, match=r"a \(step 40 of 80\)"):
+        read_runs(find_runs([f"{own_runs}/*"]), allow_unfinished=False)
+
+
+def test_scores_that_are_damaged_are_passed_over(own_runs: Path) -> None:
+    one = read_runs(find_runs([f"{own_runs}/*"]), allow_unfinished=False)[0]
+    kept = json.loads((one.path / "evaluation" / "step_000000080_fast.json").read_text())
+    whole = kept_scores(one, kept["fingerprint"])
+    assert whole[0]
+    for number, damaged in enumerate((b"{", b"[]", b"{}", json.dumps({**kept, "scores": {"mig": 1}}).encode())):
+        (one.path / "evaluation" / f"step_{number}_fast.json").write_bytes(damaged)
+    assert kept_scores(one, kept["fingerprint"]) == whole
+
+
+def test_a_selection_that_is_refused_leaves_no_folder(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise UserError("no such checkpoint")
+
+    monkeypatch.setattr("training.select.restore_runs", refuse)
+    with pytest.raises(UserError, match="no such checkpoint"):
+        select(flags(runs, tmp_path / "out" / "here"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_runs_that_cannot_be_compared(own_runs: Path) -> None:

@@ -7,7 +7,6 @@ import itertools
 import json
 import math
 import os
-import re
 import signal
 import statistics
 import threading
@@ -39,7 +38,7 @@ from training.sweep_plan import (
     write_plan,
 )
 from training.sweep_states import state_of
-from training.sweep_summary import statistics_of
+from training.sweep_summary import Combination, _plots, statistics_of
 from training.sweep_workers import Share, shares_of, visible_gpus
 
 # Sweeps of members that only pretend to train.
@@ -302,6 +301,31 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_member_whose_result_is_damaged_makes_it_again(
+    stub: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = flags(tmp_path / "sweep", seeds="2")
+    assert run_sweep(given) == 0
+    result = next((tmp_path / "sweep").glob("0*/result.json"))
+    whole = result.read_bytes()
+    result.write_bytes(b"{")
+    capsys.readouterr()
+    assert run_sweep(given) == 0
+    assert answer_of(capsys)["finished"] == 2
+    assert result.read_bytes() == whole
+
+
+def test_of_many_combinations_the_first_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr("training.sweep_summary.pictures.bar_plot", lambda *given, **more: drawn.append((given, more)))
+    combinations = [Combination({"ibgan.beta": str(n)}, 1, 1, {"mig": [float(n)]}) for n in range(100)]
+    _plots({"paper_scores": {"mig": [0.5]}}, combinations, ["mig"])
+    (means, title, _, reference), _ = drawn[0]
+    assert list(means.values()) == [float(n) for n in range(40)]
+    assert reference.keys() == means.keys()
+    assert title == "mig, the first 40 of 100"
+
+
 def test_a_member_folder_with_another_run_stops_all(stub: None, tmp_path: Path) -> None:
     given = flags(tmp_path, "ibgan.beta=[0.1,0.2]")
     assert run_sweep(given) == 0
@@ -504,13 +528,3 @@ def test_help_teaches_sweeps_and_selection() -> None:
     text = test_run_command.without_tensorflow("--help").stdout
     for word in ("--sweep", "--seeds", "--sweep_index", "--dry_run", "--summarize", "--parallel", "--runs", "--out"):
         assert word in text
-
-
-@pytest.mark.parametrize("page", ["sweeps.md", "selection.md"])
-def test_the_documents_name_flags_that_there_are(page: str) -> None:
-    text = (tiny_runs.ROOT / "docs" / page).read_text()
-    of_others = {"array", "gres", "job", "cpus", "time", "requeue", "signal", "output", "parsable"}
-    of_others |= {"dependency", "wrap", "for"}
-    named = set(re.findall(r"--([a-z_]+)", text)) - of_others
-    assert len(named) > 4
-    assert named <= set(run.FLAGS)

@@ -162,6 +162,8 @@ def test_normals_are_the_same_on_every_machine() -> None:
 
 
 def test_bad_fineness() -> None:
+    with pytest.raises(ValueError, match="150 patches of fineness 100 make 3,000,000 triangles; give a fineness that"):
+        tessellated(np.random.default_rng(0).normal(size=(150, 4, 4, 3)), 100)
     for fineness in (0, -1, 101):
         with pytest.raises(ValueError, match=f"fineness is {fineness}; give a whole number from 1 to 100"):
             teapot(fineness)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 import tiny_runs
+from bad_input import outcome_of, small_files
 
 from common.errors import UserError
 from common.locks import locked
@@ -207,7 +207,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         RunFolder(tmp_path).claim(*configuration_of(), [], "synthetic")
     assert names_in(tmp_path) == {"thesis.txt"}
     with pytest.raises(UserError, match="is a file"):
-        RunFolder(tmp_path / "thesis.txt").claim(*configuration_of(), [], "synthetic")
+        RunFolder(tmp_path / "thesis.txt").refuse_file()
 
 
 def test_a_claim_that_was_killed_half_way_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,35 +291,20 @@ def test_the_first_signal_is_noted_and_the_second_one_interrupts() -> None:
 # Disks that are full, and folders that cannot be written.
 
 
-def assert_one_line(result: subprocess.CompletedProcess[str], *words: str) -> None:
-    assert result.returncode == 2, result.stderr
-    assert result.stdout == ""
-    assert "Traceback" not in result.stderr
-    assert result.stderr.strip().splitlines()[-1].startswith("error: ")
-    assert result.stderr.count("error: ") == 1
-    for word in words:
-        assert word in result.stderr
-
-
-def test_a_run_folder_that_is_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("precious")
-    assert_one_line(tiny_runs.run(*tiny_runs.arguments(), f"--run_dir={path}"), str(path), "choose another")
-    assert path.read_text() == "precious"
-
-
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc")
-def test_a_run_folder_where_nobody_may_write() -> None:
-    assert_one_line(tiny_runs.run(*tiny_runs.arguments(), "--run_dir=/proc/run"), "/proc/run")
+def assert_one_line(code: int, out: str, err: str, words: str) -> None:
+    assert code == 2, err
+    assert out == ""
+    assert "Traceback" not in err
+    assert err.strip().splitlines()[-1].startswith("error: ")
+    assert err.count("error: ") == 1
+    assert words in err
 
 
 def test_a_file_size_limit_that_a_checkpoint_exceeds(run_dir: Path) -> None:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
-
     bindings = (*tiny_runs.TINY, "experiment.total_steps = 0", "experiment.picture_every = 0")
-    result = tiny_runs.run(*tiny_runs.arguments(bindings), f"--run_dir={run_dir}", preexec_fn=limit)
-    assert_one_line(result, "a file may not become that large here")
+    with small_files(300_000):
+        outcome = outcome_of("run", [*tiny_runs.arguments(bindings), f"--run_dir={run_dir}"], run_dir.parent)
+    assert_one_line(outcome.code, outcome.out, outcome.err, "a file may not become that large here")
 
 
 def test_a_disk_that_is_full(tmp_path: Path) -> None:
@@ -334,7 +319,7 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
         left = [path.name for path in disk.rglob("*") if "partial" in path.name]
     finally:
         subprocess.run(["umount", str(disk)], check=True)
-    assert_one_line(result, "the disk is full")
+    assert_one_line(result.returncode, result.stdout, result.stderr, "the disk is full")
     assert not left
 
 
@@ -355,7 +340,7 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
             OSError("Can't write data (file write failed: errno = 28, error message = 'No space left on device')"),
             "the disk is full",
         ),
-        (FileExistsError(errno.EEXIST, "File exists", "/runs/a"), "/runs/a: this is a file"),
+        (FileExistsError(errno.EEXIST, "File exists", "/runs/a"), "/runs/a: a file stands"),
     ],
 )
 def test_errors_about_disks_and_memory_say_what_to_do(error: Exception, words: str) -> None:
@@ -373,9 +358,31 @@ def test_other_errors_stay_what_they_are(error: Exception) -> None:
     assert user_error(error) is None
 
 
+def test_a_command_that_is_refused_changes_nothing_of_the_run_that_is_trained(finished: Path, tmp_path: Path) -> None:
+    """More steps would be allowed, and options.json would say so while the other command trains to fewer."""
+    folder = tiny_runs.copy_of(finished, tmp_path / "run")
+    before = (folder / "options.json").read_bytes()
+    configuration, text = configuration_of("experiment.total_steps = 90")
+    with locked(folder, wait=True), pytest.raises(UserError, match="another process trains in"):
+        train(configuration, text, ["gin/ibgan.gin"], folder)
+    assert (folder / "options.json").read_bytes() == before
+
+
+def test_pictures_that_somebody_put_into_a_run_are_left_alone(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tiny_runs.copy_of(finished, tmp_path / "run")
+    for name in ("mine.png", "my_own.png"):
+        (folder / "training_pictures" / name).write_bytes(b"mine")
+    assert train(*configuration_of(), ["gin/ibgan.gin"], folder) == 0
+    assert "nothing is left to do" in capsys.readouterr().err
+    assert {"mine.png", "my_own.png"} <= names_in(folder / "training_pictures")
+
+
 def test_a_run_folder_serves_one_process_at_a_time(finished: Path, tmp_path: Path) -> None:
     folder = tiny_runs.copy_of(finished, tmp_path / "run")
     with locked(folder, wait=False):
-        second = tiny_runs.run(*tiny_runs.arguments(tiny_runs.EVENTFUL), f"--run_dir={folder}")
-    assert second.returncode == 2
-    assert "another process trains in" in second.stderr
+        second = outcome_of("run", [*tiny_runs.arguments(tiny_runs.EVENTFUL), f"--run_dir={folder}"], folder)
+    assert second.code == 2
+    assert "another process trains in" in second.err
+    assert second.changes == ()

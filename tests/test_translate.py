@@ -7,8 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import helpers
 import numpy as np
 import pytest
+import tiny_runs
 from PIL import Image
 from test_run_command import assert_refused, without_tensorflow
 
@@ -26,13 +28,7 @@ from training.run_folder import RunFolder
 from training.runtime import prepare
 from training.translate_flags import TranslateFlags
 
-TINY = (
-    "data.source = 'synthetic'",
-    "data.options = {'size': 64, 'num_train': 20}",
-    "iiae.width = 1",
-    "iiae.exclusive_size = 2",
-    "iiae.shared_size = 2",
-)
+TINY = (*tiny_runs.PAIRS, "iiae.exclusive_size = 2")
 Run = tuple[Configuration, Path, PairModel]
 
 
@@ -43,10 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     path = tmp_path_factory.mktemp("translate") / "run"
     model = build_model(configuration, prepare(configuration.experiment), (64, 64, 3))
     assert isinstance(model, PairModel)
-    rng = np.random.default_rng(0)
-    for variable in model.trainable_variables:
-        if len(variable.shape) > 1:
-            variable.assign(rng.normal(0.0, np.prod(variable.shape[:-1]) ** -0.5, variable.shape))
+    helpers.rouse(model, biases=False)
     folder = RunFolder(path)
     folder.claim(configuration, text, [], "synthetic")
     Checkpoints(folder.checkpoints, model, 1).save()

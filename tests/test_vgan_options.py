@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import tiny_runs
 
+from common.errors import UserError
 from models.vgan import VGANOptions
 from training.configuration import load
+from training.experiment import build
 
 
 def test_every_option_is_documented() -> None:
@@ -71,3 +73,16 @@ def test_published_settings(name: str) -> None:
 def test_bad_options(option: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         VGANOptions(**{option: value})
+
+
+@pytest.mark.parametrize(
+    ("file", "binding", "multiple"),
+    [
+        ("vgan_small", "vgan.discriminator_updates = 3", 3),
+        ("factor_vae_dsprites_kim_mnih", "factor_vae.gamma = 35.0", 2),
+    ],
+)
+def test_batches_that_a_step_cannot_cut(file: str, binding: str, multiple: int) -> None:
+    bindings = [binding, "data.source = 'synthetic'", "experiment.global_batch = 7"]
+    with pytest.raises(UserError, match=f"global_batch is 7, but .* {multiple} equal .* a multiple of {multiple}"):
+        build(load([f"gin/{file}.gin"], bindings)[0])

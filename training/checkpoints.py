@@ -118,8 +118,8 @@ def _refuse_damaged_list(folder: Path) -> None:
     """TensorFlow keeps a list of the checkpoints of a folder; what it cannot read it takes for none, or fails."""
     path = folder / "checkpoint"
     try:
-        damaged = path.is_file() and "model_checkpoint_path:" not in path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
+        damaged = path.is_file() and tf.train.get_checkpoint_state(str(folder)) is None
+    except ValueError:
         damaged = True
     if damaged:
         raise UserError(f"{path} is damaged; copy it again, or remove the run folder and train again")
@@ -155,7 +155,8 @@ def _listed(folder: Path) -> list[str]:
 def _restore_newest(checkpoint: tf.train.Checkpoint, paths: Sequence[str]) -> int | None:
     """Restores the last whole one of some checkpoints; returns its step, None if there is none."""
     for path in reversed(paths):
-        if not _is_whole(path):
+        step = path.rsplit("-", 1)[-1]
+        if not step.isdigit() or not _is_whole(path):
             say(f"checkpoint {path} is damaged; trying the one before")
             continue
         try:
@@ -164,7 +165,7 @@ def _restore_newest(checkpoint: tf.train.Checkpoint, paths: Sequence[str]) -> in
             raise UserError(
                 f"checkpoint {path} is of another model; give the options of that run, or choose another --run_dir"
             ) from None
-        return int(path.rsplit("-", 1)[1])
+        return int(step)
     return None
 
 

@@ -125,6 +125,10 @@ def load(files: Sequence[str | Path] = (), bindings: Sequence[str] = ()) -> tupl
 def _call(construct: Callable[..., Any], files: Sequence[str | Path], bindings: Sequence[str]) -> Any:
     try:
         return construct()
+    except RecursionError:
+        raise UserError(
+            "gin: a macro or @name() stands for itself, straight or through others; give it a value of its own"
+        ) from None
     except UserError as error:
         # gin appends where the configurable was called from; only the first line is for people.
         message = str(error).splitlines()[0]

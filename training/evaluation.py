@@ -71,8 +71,8 @@ class Evaluator:
                 f"experiment.best_metric is {best_metric!r}, which is not one of evaluation.metrics = "
                 f"{options.metrics}; add it there, or set experiment.best_metric = None"
             )
-        if self._of_codes:
-            draw_samples(self._dataset, self._of_codes, options.preset, options.seed)
+        for preset in self._presets if self._of_codes else ():
+            draw_samples(self._dataset, self._of_codes, preset, options.seed)
         self._pairs.refuse_impossible()
         self._images.refuse_impossible(self._presets)
 

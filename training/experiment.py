@@ -45,7 +45,7 @@ class Experiment(Trained):
 
     Args:
         configuration, runtime: see `Trained`.
-        model: the model, configured with its optimizers.
+        model: the model; configured with its optimizers where it is trained.
         dataset: the data.
         validation: pairs to choose the best checkpoint by; None: there are none.
     """
@@ -68,11 +68,12 @@ class Experiment(Trained):
         return self.dataset.feed(augment=AUGMENTATIONS[name]() if name else None)
 
 
-def build(configuration: Configuration) -> Experiment:
+def build(configuration: Configuration, optimizers: bool = True) -> Experiment:
     """Builds an experiment.
 
     Args:
         configuration: see `training.configuration.load`.
+        optimizers: see `build_model`.
 
     Raises:
         UserError: devices, data or options that do not fit together.
@@ -82,7 +83,7 @@ def build(configuration: Configuration) -> Experiment:
     data = configuration.data
     dataset = data_gen.load(data.name, source=data.source, limit=data.limit, **data.options)
     _check_batch(options.global_batch, dataset)
-    model = build_model(configuration, runtime, _input_shape(configuration, dataset))
+    model = build_model(configuration, runtime, _input_shape(configuration, dataset), optimizers)
     dataset, validation = with_validation(dataset, data)
     _check_batch(options.global_batch, dataset)
     return Experiment(configuration, runtime, model, dataset, validation)
@@ -90,7 +91,10 @@ def build(configuration: Configuration) -> Experiment:
 
 def _check_batch(batch: int, dataset: Dataset) -> None:
     if batch > dataset.num_examples:
-        raise UserError(f"experiment.global_batch is {batch}, but {dataset.name} has {dataset.num_examples} images")
+        raise UserError(
+            f"experiment.global_batch is {batch}, but {dataset.name} has {dataset.num_examples:,} images; choose at "
+            "most so many"
+        )
 
 
 def _input_shape(configuration: Configuration, dataset: Dataset) -> tuple[int, ...]:

@@ -19,8 +19,8 @@ _DISK_NUMBERS = {
     "Is a directory": errno.EISDIR,
     "Input/output error": errno.EIO,
     "File name too long": errno.ENAMETOOLONG,
+    "File too large": errno.EFBIG,
 }
-_TOO_LARGE = "a file may not become that large here; raise the limit (ulimit -f), or choose another folder"
 
 
 def user_error(error: Exception) -> UserError | None:
@@ -32,19 +32,13 @@ def user_error(error: Exception) -> UserError | None:
     Returns:
         the error in one line, or None if it is of another kind: a bug.
     """
-    message = str(error)
-    number = error.errno if isinstance(error, OSError) else None
-    if number == errno.EFBIG or ("File too large" in message and isinstance(error, OSError | tf.errors.OpError)):
-        return UserError(f"{_place(error)}: {_TOO_LARGE}")
-    if number == errno.EEXIST and isinstance(error, OSError):
-        return UserError(f"{error.filename}: this is a file where a folder was expected; choose another path")
-    if isinstance(error, OSError) and number is not None:
+    if isinstance(error, OSError) and error.errno is not None:
         return disk_error(error)
     if not isinstance(error, OSError | tf.errors.OpError):
         return None
-    for words, disk_number in _DISK_NUMBERS.items():
-        if words in message:
-            return disk_error(OSError(disk_number, words, _place(error)))
+    for words, number in _DISK_NUMBERS.items():
+        if words in str(error):
+            return disk_error(OSError(number, words, _place(error)))
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return UserError("the device's memory is full; choose a smaller experiment.global_batch or evaluation.batch")
     return None

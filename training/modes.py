@@ -21,6 +21,7 @@ from training.evaluation import Evaluator
 from training.experiment import Experiment, Trained, build, build_model, image_shape_of
 from training.export import export_model
 from training.interpolation import write_films
+from training.loop import NotFinite
 from training.options import Configuration
 from training.pair_export import export_pairs
 from training.publish import publish as publish
@@ -44,7 +45,7 @@ def describe(configuration: Configuration) -> int:
 
 
 def restored(configuration: Configuration, run_dir: str | Path, checkpoint: str) -> tuple[Experiment, RunFolder]:
-    """A trained experiment from its run folder.
+    """A trained experiment from its run folder, to be used and not to be trained on.
 
     Args:
         configuration: of the run.
@@ -56,10 +57,9 @@ def restored(configuration: Configuration, run_dir: str | Path, checkpoint: str)
     """
     folder = RunFolder(run_dir)
     folder.require()
-    # First without the data, which may have to be prepared.
-    folder.refuse_another_model(configuration, data_source="")
-    experiment = build(configuration)
-    folder.refuse_another_model(configuration, experiment.dataset.source)
+    # Before the data, which may have to be prepared.
+    folder.refuse_another_model(configuration)
+    experiment = build(configuration, optimizers=False)
     _restore(experiment.model, folder, checkpoint)
     return experiment, folder
 
@@ -68,7 +68,7 @@ def restored_model(configuration: Configuration, run_dir: str | Path, checkpoint
     """A trained model from its run folder, for what needs no data; arguments and errors as in `restored`."""
     folder = RunFolder(run_dir)
     folder.require()
-    folder.refuse_another_model(configuration, data_source="")
+    folder.refuse_another_model(configuration)
     runtime = prepare(configuration.experiment)
     model = build_model(configuration, runtime, image_shape_of(configuration), optimizers=False)
     _restore(model, folder, checkpoint)
@@ -92,18 +92,13 @@ def translate(configuration: Configuration, run_dir: str | Path, checkpoint: str
     Raises:
         UserError: there is no such run or checkpoint, or its model is not of pairs of images.
     """
-    folder = RunFolder(run_dir)
-    folder.require()
     name = configuration.experiment.name
     if not configuration.experiment.model.takes_pairs:
         raise UserError(f"{name} is no model of pairs, which alone translate; give --run_dir of a run of iiae")
-    shape = image_shape_of(configuration)
-    if len(shape) != 3:
+    if len(image_shape_of(configuration)) != 3:
         raise UserError(f"{name} is a model of vectors and takes no images; give --run_dir of a run on images")
-    folder.refuse_another_model(configuration, data_source="")
-    model = build_model(configuration, prepare(configuration.experiment), shape, optimizers=False)
-    _restore(model, folder, checkpoint)
-    return translate_images(cast(PairModel, model), folder.path, configuration, flags)
+    trained, folder = restored_model(configuration, run_dir, checkpoint)
+    return translate_images(cast(PairModel, trained.model), folder.path, configuration, flags)
 
 
 def evaluate(experiment: Experiment, folder: RunFolder) -> int:
@@ -135,20 +130,23 @@ def generate(experiment: Trained, folder: RunFolder) -> int:
     """Makes images from the prior: single PNG files, a sheet, and one array with the latents."""
     options = experiment.configuration.generation
     painter = Painter(experiment.model, experiment.configuration.traversal)
-    starts = range(0, options.images, options.batch)
-    images, latents = [], []
-    for start in progress(starts, "generating", unit="batch"):
-        count = min(options.batch, options.images - start)
-        batch = experiment.model.sample_latents(count, Noise(options.seed, start)).numpy()
-        latents.append(batch)
-        images.append(pictures.to_uint8(painter.generate(batch)))
-    all_images = np.concatenate(images)
+    images = np.empty(0, np.uint8)
+    latents = np.empty((options.images, experiment.model.latent_space.size), np.float32)
     with atomic_folder(folder.path / "generated") as target:
-        for index, image in enumerate(all_images):
-            pictures.save_png(image, target / f"{index:06d}.png")
-        pictures.save_png(pictures.image_grid(all_images[:100], columns=10), target / "sheet.png")
-        np.savez_compressed(target / "images.npz", images=all_images, latents=np.concatenate(latents))
-    answer({"folder": str(folder.path / "generated"), "images": len(all_images)})
+        for start in progress(range(0, options.images, options.batch), "generating", unit="batch"):
+            part = slice(start, min(start + options.batch, options.images))
+            latents[part] = experiment.model.sample_latents(part.stop - start, Noise(options.seed, start)).numpy()
+            made = pictures.to_uint8(painter.generate(latents[part]))
+            if not start:
+                # Those of a model of pairs are twice as wide as an image.
+                images = np.empty((options.images, *made.shape[1:]), np.uint8)
+            images[part] = made
+            for index in range(start, part.stop):
+                # The folder is whole or not there: no need to wait for the disk with each of perhaps a million files.
+                (target / f"{index:06d}.png").write_bytes(pictures.png_bytes(images[index]))
+        pictures.save_png(pictures.image_grid(images[:100], columns=10), target / "sheet.png")
+        np.savez_compressed(target / "images.npz", images=images, latents=latents)
+    answer({"folder": str(folder.path / "generated"), "images": len(images)})
     return 0
 
 
@@ -182,7 +180,10 @@ def export(experiment: Trained, folder: RunFolder) -> int:
 
 def benchmark(configuration: Configuration) -> int:
     """Times training steps: prints rates, the split between data and step, compile time and memory as JSON."""
-    answer(measure(configuration), indent=2)
+    try:
+        answer(measure(configuration), indent=2)
+    except NotFinite as error:
+        raise UserError(f"{error}; nothing can be timed: choose other options, such as lower learning rates") from None
     return 0
 
 

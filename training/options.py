@@ -92,8 +92,10 @@ class ExperimentOptions:
     paper_scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.name or "/" in self.name or self.name.startswith("."):
-            raise ValueError(f"name is {self.name!r}; it becomes a folder: no slash, no leading dot, not empty")
+        if not self.name.isprintable() or not self.name or "/" in self.name or self.name.startswith("."):
+            raise ValueError(
+                f"name is {self.name!r}; it becomes a folder: no slash, no leading dot, no control character, not empty"
+            )
         check_range("total_steps", self.total_steps, 0)
         check_range("global_batch", self.global_batch, 1)
         check_range("seed", self.seed, 0, 2**31 - 1)
@@ -199,7 +201,7 @@ class TraversalOptions:
         noise: in sheets of a categorical code by a continuous one, `row`: all images of a row share their noise, as in
             InfoGAN's figures; `cell`: each has its own, as in its community code.
         seed: of the base codes.
-        frames_per_second: of the GIFs.
+        frames_per_second: of the GIFs, 50 at most.
     """
 
     low: float | None = None
@@ -221,7 +223,7 @@ class TraversalOptions:
         check_range("steps", self.steps, 2, 1000)
         check_range("rows", self.rows, 1, 1000)
         check_range("seed", self.seed, 0, 2**31 - 1)
-        check_range("frames_per_second", self.frames_per_second, 1, 100)
+        check_range("frames_per_second", self.frames_per_second, 1, 50)
         check_choice("batch_norm", self.batch_norm, BatchNormMode)
         check_choice("noise", self.noise, SheetNoise)
 

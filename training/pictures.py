@@ -30,6 +30,8 @@ _LABEL_GRAY = 40
 _LABEL_SIZE = 11
 _TITLE_SIZE = 14
 _MARGIN = 6
+_PADDING = 2
+_GIF_COLORS = 64
 # Blue, orange, green, red, purple, brown, pink, gray: told apart by color-blind readers too, in this order.
 _COLORS = ("#4477aa", "#ee7733", "#228833", "#cc3344", "#8855aa", "#997733", "#dd77aa", "#777777")
 
@@ -59,7 +61,7 @@ def to_uint8(images: npt.ArrayLike) -> Picture:
     return np.round(np.clip(array, 0, 1) * 255).astype(np.uint8)
 
 
-def image_grid(images: npt.ArrayLike, columns: int, padding: int = 2, background: float = 0.5) -> Picture:
+def image_grid(images: npt.ArrayLike, columns: int, padding: int = _PADDING, background: float = 0.5) -> Picture:
     """Images side by side, row by row.
 
     Args:
@@ -103,21 +105,17 @@ def labelled_sheet(
     row_labels: Sequence[str],
     column_labels: Sequence[str],
     title: str = "",
-    padding: int = 2,
-    smallest_tile: int = 64,
 ) -> Picture:
     """A sheet of traversals: rows and columns of images on white, with their labels.
 
-    Images smaller than `smallest_tile` are enlarged by a whole factor without smoothing, so that labels fit. A label
-    that does not fit is cut, with an ellipsis.
+    Images smaller than 64 pixels are enlarged by a whole factor without smoothing, so that labels fit. A label that
+    does not fit is cut, with an ellipsis.
 
     Args:
         images: `[R, C, H, W, channels]`, 1 or 3 channels; floating-point numbers in [0, 1], or uint8.
         row_labels: R labels, such as "r3"; may be empty.
         column_labels: C labels, such as "-1.10"; may be empty.
         title: stands above the sheet; may be empty.
-        padding: pixels between images, default 2.
-        smallest_tile: pixels that an image is wide or high at least, default 64.
 
     Returns:
         `[H', W', 3]` uint8.
@@ -131,9 +129,9 @@ def labelled_sheet(
     for what, labels, count in (("row", row_labels, rows), ("column", column_labels, columns)):
         if labels and len(labels) != count:
             raise ValueError(f"there are {len(labels)} {what} labels for {count} {what}s; give one for each, or none")
-    tiles = enlarged(tiles, smallest_tile)
+    tiles = enlarged(tiles)
     height, width = tiles.shape[2:4]
-    grid = image_grid(tiles.reshape(-1, height, width, 3), columns, padding, background=1.0)
+    grid = image_grid(tiles.reshape(-1, height, width, 3), columns, _PADDING, background=1.0)
 
     label_font, title_font = _font(_LABEL_SIZE), _font(_TITLE_SIZE)
     row_labels, column_labels = ([" ".join(text.split()) for text in labels] for labels in (row_labels, column_labels))
@@ -149,10 +147,10 @@ def labelled_sheet(
         text = _fitting(" ".join(title.split()), title_font, sheet.width - 2 * _MARGIN)
         draw.text((_MARGIN, title_height // 2), text, ink, title_font, anchor="lm")
     for column, label in enumerate(column_labels):
-        center = left + padding + column * (width + padding) + width / 2
+        center = left + _PADDING + column * (width + _PADDING) + width / 2
         draw.text((center, top - 2), _fitting(label, label_font, width), ink, label_font, anchor="ms")
     for row, label in enumerate(row_labels):
-        center = top + padding + row * (height + padding) + height / 2
+        center = top + _PADDING + row * (height + _PADDING) + height / 2
         draw.text((left - 2, center), _fitting(label, label_font, left - 4), ink, label_font, anchor="rm")
     return np.asarray(sheet, np.uint8)
 
@@ -175,24 +173,19 @@ def save_png(image: npt.ArrayLike, path: str | os.PathLike[str]) -> None:
     write_bytes(path, png_bytes(image))
 
 
-def gif_bytes(
-    frames: Sequence[npt.ArrayLike] | npt.NDArray[Any], frames_per_second: float = 10.0, colors: int = 64
-) -> bytes:
+def gif_bytes(frames: Sequence[npt.ArrayLike] | npt.NDArray[Any], frames_per_second: float = 10.0) -> bytes:
     """An animation that repeats for ever, as a GIF file's bytes.
 
-    All frames share one palette, which keeps the file small and still parts still.
+    All frames share one palette of 64 colors, which keeps the file small and still parts still.
 
     Args:
         frames: one or more images `[H, W, C]` of one shape, C = 1 or 3, uint8 or in [0, 1].
         frames_per_second: default 10; a GIF counts in hundredths of a second, so that 50 is the most.
-        colors: size of the palette, from 2 to 256, default 64.
 
     Raises:
         TypeError: if the frames hold values of another type.
         ValueError: if there are no frames, their shapes differ, or another argument is out of range.
     """
-    if not 2 <= colors <= 256:
-        raise ValueError(f"colors must lie in 2..256, not {colors}")
     if not 0 < frames_per_second <= 50:
         raise ValueError(f"frames_per_second must be above 0 and at most 50, not {frames_per_second}")
     if len(frames) == 0:
@@ -201,7 +194,7 @@ def gif_bytes(
     sizes = {picture.size for picture in pictures}
     if len(sizes) > 1:
         raise ValueError(f"the frames of an animation must have one size; these have {sorted(sizes)}")
-    palette = common_palette(pictures, colors)
+    palette = common_palette(pictures, _GIF_COLORS)
     indexed = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     buffer = io.BytesIO()
     duration = max(2, round(100 / frames_per_second)) * 10
@@ -213,10 +206,9 @@ def save_gif(
     frames: Sequence[npt.ArrayLike] | npt.NDArray[Any],
     path: str | os.PathLike[str],
     frames_per_second: float = 10.0,
-    colors: int = 64,
 ) -> None:
     """Writes an animation as a whole GIF file; arguments as for `gif_bytes`."""
-    write_bytes(path, gif_bytes(frames, frames_per_second, colors))
+    write_bytes(path, gif_bytes(frames, frames_per_second))
 
 
 def line_plot(
@@ -224,9 +216,6 @@ def line_plot(
     title: str,
     x_label: str,
     y_label: str,
-    y_scale: str = "linear",
-    width: float = 7.0,
-    height: float = 3.6,
 ) -> bytes:
     """Lines over a common axis.
 
@@ -235,9 +224,6 @@ def line_plot(
         title: above the plot; may be empty.
         x_label: under the horizontal axis.
         y_label: beside the vertical axis.
-        y_scale: "linear" (default), "log" or "symlog".
-        width: inches, at 110 pixels each; default 7.
-        height: inches; default 3.6.
 
     Returns:
         a PNG file's bytes.
@@ -247,9 +233,7 @@ def line_plot(
     """
     if not series:
         raise ValueError("a plot needs at least one series")
-    if y_scale not in ("linear", "log", "symlog"):
-        raise ValueError(f"y_scale must be linear, log or symlog, not {y_scale!r}")
-    figure, axes = _new_figure(width, height)
+    figure, axes = _new_figure(7.0, 3.6)
     for number, (label, (x, y)) in enumerate(series.items()):
         x_values, y_values = np.asarray(x, np.float64), np.asarray(y, np.float64)
         if x_values.ndim != 1 or x_values.shape != y_values.shape:
@@ -268,7 +252,6 @@ def line_plot(
             markersize=4,
             label=_legend_text(label),
         )
-    axes.set_yscale(y_scale)
     axes.xaxis.set_major_formatter("{x:,.10g}")
     _label_axes(axes, title, x_label, y_label)
     _legend(axes, len(series))
@@ -280,17 +263,15 @@ def bar_plot(
     title: str,
     y_label: str,
     reference: Mapping[str, float] | None = None,
-    reference_label: str = "paper",
     errors: Mapping[str, float] | None = None,
 ) -> bytes:
-    """Bars with their values on top, and beside them a reference's.
+    """Bars with their values on top, and the paper's.
 
     Args:
         values: label -> height; NaN leaves a gap marked "none".
         title: above the plot; may be empty.
         y_label: beside the vertical axis.
-        reference: label -> height of a dark mark across the bar, for labels that have one.
-        reference_label: what the marks are, default "paper".
+        reference: label -> the paper's value, a dark mark across the bar, for labels that have one.
         errors: label -> half the length of an error bar, for labels that have one.
 
     Returns:
@@ -334,7 +315,7 @@ def bar_plot(
     axes.grid(False, axis="x")
     axes.margins(y=0.14)
     if reference:
-        axes.plot([], [], color="#222222", linewidth=2, label=_legend_text(reference_label))
+        axes.plot([], [], color="#222222", linewidth=2, label="paper")
         _legend(axes, 2)
     return _figure_bytes(figure)
 
@@ -344,7 +325,6 @@ def matrix_plot(
     row_labels: Sequence[str],
     column_labels: Sequence[str],
     title: str,
-    number_format: str = ".2g",
 ) -> bytes:
     """A matrix as colored cells, with numbers in them if there are at most 400.
 
@@ -353,7 +333,6 @@ def matrix_plot(
         row_labels: R labels.
         column_labels: C labels.
         title: above the plot; may be empty.
-        number_format: format of the numbers in the cells, default ".2g".
 
     Returns:
         a PNG file's bytes.
@@ -379,9 +358,7 @@ def matrix_plot(
         for row, column in zip(*np.nonzero(np.isfinite(matrix)), strict=True):
             level = float(np.asarray(image.norm(matrix[row, column])))
             color = "white" if level > 0.6 else "#222222"
-            axes.text(
-                column, row, f"{matrix[row, column]:{number_format}}", ha="center", va="center", size=8, color=color
-            )
+            axes.text(column, row, f"{matrix[row, column]:.2g}", ha="center", va="center", size=8, color=color)
     figure.colorbar(image, ax=axes, fraction=0.05, pad=0.03).outline.set_visible(False)  # type: ignore[operator]
     _label_axes(axes, title, "", "")
     axes.grid(False)
@@ -434,6 +411,11 @@ def common_palette(pictures: Sequence[Image.Image], colors: int) -> Image.Image:
     for number, picture in enumerate(chosen):
         montage.paste(picture, (0, number * picture.height))
     return montage.quantize(colors, method=Image.Quantize.MEDIANCUT)
+
+
+def shortened(text: str, length: int) -> str:
+    """A text of at most so many characters for a plot, with an ellipsis in place of what is cut off."""
+    return text if len(text) <= length else f"{text[: length - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _new_figure(width: float, height: float) -> tuple[Figure, Axes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from training.summary import score_rows
 from training.traversal import Painter
 
 CARD = "README.md"
+
+_ROOT = Path(__file__).resolve().parent.parent
 
 
 def publish(experiment: Experiment, folder: RunFolder, checkpoint: str, out: str | None) -> int:
@@ -75,7 +78,7 @@ def publish(experiment: Experiment, folder: RunFolder, checkpoint: str, out: str
         }
         write_text(new / "result.json", json.dumps(result, indent=2) + "\n")
         megabytes = (new / WEIGHTS).stat().st_size / 1e6
-        write_text(new / CARD, _card(experiment, target.name, result, scores, shown, megabytes))
+        write_text(new / CARD, _card(experiment, target, result, scores, shown, megabytes))
     say(f"{target}: {megabytes:.1f} MB of weights")
     answer({"folder": str(target), **result})
     return 0
@@ -108,7 +111,12 @@ def _draw(experiment: Experiment, folder: Path) -> dict[str, str]:
 
 
 def _card(
-    experiment: Experiment, name: str, result: dict[str, Any], scores: Scores, shown: dict[str, str], megabytes: float
+    experiment: Experiment,
+    target: Path,
+    result: dict[str, Any],
+    scores: Scores,
+    shown: dict[str, str],
+    megabytes: float,
 ) -> str:
     options, dataset = experiment.configuration.experiment, experiment.dataset
     state = {"last": "the last one"}.get(result["checkpoint"], result["checkpoint"])
@@ -126,17 +134,35 @@ def _card(
         "Weights": f"{megabytes:.1f} MB; matrices in half precision, which is what was scored and drawn",
         "Fingerprint": f"`{result['fingerprint'][:16]}...`",
     }
-    lines = [f"# {name}", "", "| | |", "|---|---|"]
+    lines = [f"# {target.name}", "", "| | |", "|---|---|"]
     lines += [f"| {fact} | {value} |" for fact, value in facts.items()]
     if scores:
         snapshot = result["checkpoint"] if result["checkpoint"] in experiment.model.snapshots else ""
         table = score_rows(experiment, scores, snapshot)
         lines += ["", "## Scores", "", f"{table.caption}.", "", *table.markdown()]
-    lines += ["", "## Use", "", "```"]
-    modes = ("translate --input=images --direction=x2y",) if isinstance(experiment.model, PairModel) else ()
-    for mode in (*modes, *(() if modes else ("traverse", "generate", "interpolate")), "export"):
-        lines.append(f"python run.py --run_dir=zoo/{name} --mode={mode}")
+    run_dir, where = _run_dir(target)
+    lines += ["", "## Use", "", *where, "```"]
+    lines += [f"python run.py --run_dir={shlex.quote(run_dir)} --mode={mode}" for mode in _modes_to_use(experiment)]
     lines += ["```", "", "It cannot be trained on; `experiment.start_from` begins another run from its weights."]
     for file, caption in shown.items():
         lines += ["", f"![{caption}](pictures/{file})", "", f"*{caption}*"]
     return "\n".join(lines) + "\n"
+
+
+def _run_dir(target: Path) -> tuple[str, list[str]]:
+    """What the card's commands call the folder, and what the reader must know of that, as lines.
+
+    A folder of the suite is named as it lies in it. Any other will lie where its reader puts it.
+    """
+    if target.resolve().is_relative_to(_ROOT):
+        return target.resolve().relative_to(_ROOT).as_posix(), []
+    return target.name, [f"In the suite's folder, with the path of this one in place of `{target.name}`:", ""]
+
+
+def _modes_to_use(experiment: Experiment) -> list[str]:
+    """The modes that serve this model and need no data, with the flags that they need."""
+    if not Painter(experiment.model, experiment.configuration.traversal).draws:
+        return ["export"]
+    if isinstance(experiment.model, PairModel):
+        return ["translate --input=images --direction=x2y", "export"]
+    return ["traverse", "generate", "interpolate", "export"]

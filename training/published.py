@@ -6,6 +6,7 @@ training needs, such as discriminators.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from training.export import endpoints
 from training.run_folder import WEIGHTS, RunFolder
 
 _LARGEST_HALF = float(np.finfo(np.float16).max)
+_LARGEST_SINGLE = float(np.finfo(np.float32).max)
 
 
 def needed_networks(model: DisentanglementModel) -> list[str]:
@@ -45,7 +47,7 @@ def _named(model: DisentanglementModel) -> dict[str, keras.Variable]:
     """
     of_networks = {id(variable) for network in model.networks.values() for variable in network.variables}
     names = [variable.path if id(variable) in of_networks else variable.name for variable in model.variables]
-    if twice := {name for name in names if names.count(name) > 1}:
+    if twice := {name for name, count in Counter(names).items() if count > 1}:
         raise ValueError(f"{type(model).__name__} has two variables {min(twice)}")
     return dict(zip(names, model.variables, strict=True))
 
@@ -129,8 +131,12 @@ def restore_published(folder: Path, model: DisentanglementModel) -> int:
     try:
         with np.load(path, allow_pickle=False) as archive:
             weights = {name: archive[name] for name in archive.files}
-    except (*NPZ_DAMAGE, MemoryError):
+    except (TypeError, MemoryError, *NPZ_DAMAGE):
         raise UserError(f"{path} is damaged; get it again") from None
+    for name, values in weights.items():
+        # Nor NaN, which is not at most anything.
+        if values.dtype.kind not in "fi" or not float(np.abs(values).max(initial=0.0)) <= _LARGEST_SINGLE:
+            raise UserError(f"{path} is damaged: {name} holds what is no finite number; get it again")
     try:
         assign_weights(model, weights)
     except ValueError as error:

@@ -134,7 +134,10 @@ class Table:
 
     def markdown(self) -> list[str]:
         """The table's lines in Markdown, without the caption."""
-        lines = [["-" if cell is None else str(cell) for cell in line] for line in (self.columns, *self.rows)]
+        lines = [
+            ["-" if cell is None else str(cell).replace("|", r"\|") for cell in line]
+            for line in (self.columns, *self.rows)
+        ]
         head, *rows = [f"| {' | '.join(line)} |" for line in lines]
         return [head, "|" + "---|" * len(self.columns), *rows]
 
@@ -146,17 +149,10 @@ class Picture:
     Args:
         source: the bytes of a PNG or GIF file, or the path of one.
         caption: stands below, and is what a screen reader says.
-        scale: how much larger than its pixels to show it, without smoothing; default 1. It never gets wider than
-            the page.
     """
 
     source: bytes | str | os.PathLike[str]
     caption: str = ""
-    scale: int = 1
-
-    def __post_init__(self) -> None:
-        if self.scale < 1:
-            raise ValueError(f"the scale of a picture must be 1 or more, not {self.scale}")
 
     def html(self) -> str:
         """The picture's HTML.
@@ -167,11 +163,9 @@ class Picture:
         """
         data = self.source if isinstance(self.source, bytes) else Path(self.source).read_bytes()
         media_type, width, height = _picture_header(data)
-        size = f'width="{width * self.scale}" height="{height * self.scale}"'
-        style = ' class="enlarged"' if self.scale > 1 else ""
         source = f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
         caption = f"<figcaption>{_text(self.caption)}</figcaption>" if self.caption else ""
-        image = f'<img{style} {size} alt="{_text(self.caption)}" src="{source}">'
+        image = f'<img width="{width}" height="{height}" alt="{_text(self.caption)}" src="{source}">'
         return f"<figure>{image}{caption}</figure>"
 
 
@@ -238,13 +232,11 @@ class LinkedPictures:
         columns: the heads.
         rows: what stands in front of each row, and its pictures, as paths relative to the page.
         size: width and height of all pictures.
-        caption: stands above; may be empty.
     """
 
     columns: Sequence[str]
     rows: Sequence[tuple[str, Sequence[str]]]
     size: tuple[int, int]
-    caption: str = ""
 
     def html(self) -> str:
         """The table's HTML."""
@@ -252,9 +244,8 @@ class LinkedPictures:
         body = "".join(
             f'<tr><th scope="row">{_text(name)}</th>{self._cells(name, row)}</tr>' for name, row in self.rows
         )
-        caption = f"<caption>{_text(self.caption)}</caption>" if self.caption else ""
         return (
-            f'<div class="wide" tabindex="0"><table class="pictures">{caption}<thead><tr>{head}</tr></thead>'
+            f'<div class="wide" tabindex="0"><table class="pictures"><thead><tr>{head}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"
         )
 
@@ -279,7 +270,6 @@ class Score:
         ours: the run's score; NaN is shown as a dash.
         paper: the published score, if there is one.
         paper_spread: what follows the published score after "±".
-        source: where the published score stands, such as "Table 1".
         remark: what was degenerate, or how the samples differ from the published protocol.
     """
 
@@ -287,7 +277,6 @@ class Score:
     ours: float
     paper: float | None = None
     paper_spread: float | None = None
-    source: str = ""
     remark: str = ""
 
 
@@ -303,7 +292,6 @@ def score_table(scores: Sequence[Score], caption: str = "Scores") -> Table:
         "This run": [_fixed(score.ours) for score in scores],
         "Paper": [_published(score) for score in scores],
         "Difference": [_difference(score) for score in scores],
-        "Source": [score.source or None for score in scores],
         "Remarks": [score.remark or None for score in scores],
     }
     kept = {
@@ -468,7 +456,6 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; wh
 figure { margin: 1.2rem 0; padding: .75rem; background: var(--card); border: 1px solid var(--line);
   border-radius: 8px; }
 img { display: block; max-width: 100%; height: auto; margin: 0 auto; background: #ffffff; border-radius: 4px; }
-img.enlarged { image-rendering: pixelated; }
 figcaption { margin-top: .6rem; color: var(--soft); font-size: .9rem; text-align: center; }
 a { color: var(--accent); }
 .links a { margin-right: .8rem; }

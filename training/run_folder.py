@@ -14,6 +14,8 @@ from training.options import Configuration
 WEIGHTS = "weights.npz"
 """The one state of a published run."""
 
+_OPTIONS = "options.json"
+
 
 class RunFolder:
     """A run folder.
@@ -33,7 +35,7 @@ class RunFolder:
     @property
     def options_file(self) -> Path:
         """All options after defaults, as JSON."""
-        return self.path / "options.json"
+        return self.path / _OPTIONS
 
     @property
     def checkpoints(self) -> Path:
@@ -50,6 +52,11 @@ class RunFolder:
         folder = self.path / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def refuse_file(self) -> None:
+        """Raises `UserError` if something else than a folder stands there."""
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file where a folder was expected; choose another --run_dir")
 
     def claim(self, configuration: Configuration, gin_text: str, gin_files: list[str], data_source: str) -> None:
         """Makes the folder for a run, or checks that it belongs to the same one.
@@ -69,8 +76,6 @@ class RunFolder:
                 f"{self.path} is a published run, which cannot be trained on; choose another --run_dir "
                 f"(experiment.start_from = {str(self.path)!r} begins from its weights)"
             )
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"{self.path} is a file where a folder was expected; choose another --run_dir")
         if self.options_file.is_file():
             changed = self._differences(options)
             if changed:
@@ -108,14 +113,17 @@ class RunFolder:
         steps = [path.stem.rpartition("-")[2] for path in (self.checkpoints / "last").glob("ckpt-*.index")]
         return max((int(step) for step in steps if step.isdigit()), default=0)
 
-    def refuse_another_model(self, configuration: Configuration, data_source: str) -> None:
-        """Checks that the folder's checkpoints are of this model and these data.
+    def refuse_another_model(self, configuration: Configuration) -> None:
+        """Checks that the folder's run is of this model and data set; its source, limit and options may be others.
 
         Raises:
-            UserError: they are of another model.
+            UserError: it is of another one.
         """
-        changed = self._differences({**resolved(configuration), "data_source": data_source})
-        changed = [line for line in changed if line.startswith(("experiment.model.", "data.name "))]
+        changed = [
+            line
+            for line in differences(self.read_options(), resolved(configuration))
+            if line.startswith(("experiment.model.", "data.name "))
+        ]
         if changed:
             raise UserError(f"{self.path} holds a run of another model: {'; '.join(changed)}")
 
@@ -157,5 +165,7 @@ def read_json(path: Path) -> Any:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise UserError(f"{path} is damaged; remove the run folder and train again")
+        # All but the options are made of what else is there.
+        remedy = "remove the run folder and train again" if path.name == _OPTIONS else "give the training command again"
+        raise UserError(f"{path} is damaged; {remedy}")
     return found

@@ -49,7 +49,7 @@ def prepare(options: ExperimentOptions) -> Runtime:
         options: the experiment's options.
 
     Raises:
-        UserError: devices that are not there, or a global batch that they cannot share equally.
+        UserError: devices that are not there, or a global batch that they cannot share equally, or the model not cut.
     """
     _set_threads(options.operation_threads)
     gpus = tf.config.list_physical_devices("GPU")
@@ -65,6 +65,12 @@ def prepare(options: ExperimentOptions) -> Runtime:
         raise UserError(
             f"experiment.global_batch is {options.global_batch}, which {replicas} devices cannot share equally; "
             f"choose a multiple of {replicas}"
+        )
+    parts = options.model.batch_parts
+    if options.global_batch % (replicas * parts):
+        raise UserError(
+            f"experiment.global_batch is {options.global_batch}, but a step of this model cuts each device's batch "
+            f"into {parts} equal parts; choose a multiple of {replicas * parts}"
         )
     return Runtime(
         strategy=strategy,

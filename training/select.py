@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
+from common.files import made_folder
 from common.locks import locked
 from common.output import answer, say
 from metrics.encoding import encode_images
@@ -68,9 +69,8 @@ def select(flags: SelectionFlags) -> int:
     runs = read_runs(paths, flags.allow_unfinished)
     folder = Path(flags.out or Path(common_folder(paths)) / "selection")
     configurations = configurations_of(runs, flags.gin_params)
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(folder, wait=False):
+        with made_folder(folder), locked(folder, wait=False):
             experiments = restore_runs(runs, configurations, flags.checkpoint)
             selection = _compare(runs, experiments, folder, flags)
             summary = write_selection(selection, folder)

@@ -114,7 +114,7 @@ def centrality_model(name: str, experiment: Experiment, encode: Encoder, protoco
 
 
 def _sampler(model: DisentanglementModel) -> Callable[[int, int], np.ndarray]:
-    @tf.function
+    @tf.function(autograph=False)
     def sample(seed: tf.Tensor, count: int) -> tf.Tensor:
         return tf.cast(model.sample_latents(count, Noise(seed, 0)), tf.float32)
 
@@ -122,7 +122,7 @@ def _sampler(model: DisentanglementModel) -> Callable[[int, int], np.ndarray]:
 
 
 def _generator(model: DisentanglementModel) -> _Function:
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def generate(latents: tf.Tensor) -> tf.Tensor:
         return tf.cast(model.generate(latents), tf.float32)
 

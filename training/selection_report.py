@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from common.files import atomic_file, write_bytes, write_text
-from common.output import say
+from common.output import say, say_table
 from metrics.model_centrality import ModelCentralityResult
 from metrics.registry import lower_is_better
 from metrics.results import plain
@@ -193,7 +193,11 @@ def _plots(selection: Selection) -> dict[str, bytes]:
     result = selection.centrality
     order = result.ranking.tolist()
     places = [str(position) for position in range(1, len(order) + 1)]
-    rows = [f"{place}. {_short(result.names[number])}" for place, number in zip(places, order, strict=True)]
+    # What was cut may be what kept two apart; their ranks do.
+    rows = [
+        f"{place}. {pictures.shortened(result.names[number], _LONGEST_LABEL)}"
+        for place, number in zip(places, order, strict=True)
+    ]
     bars = {place: float(result.centralities[number]) for place, number in zip(places, order, strict=True)}
     shown = dict(list(bars.items())[:_MOST_BARS])
     title = "ModelCentrality by rank" if len(shown) == len(bars) else f"ModelCentrality, the first {len(shown)}"
@@ -201,11 +205,6 @@ def _plots(selection: Selection) -> dict[str, bytes]:
         "matrix": pictures.matrix_plot(result.scores[np.ix_(order, order)], rows, places, "FactorVAE scores"),
         "ranking": pictures.bar_plot(shown, title, "centrality"),
     }
-
-
-def _short(name: str) -> str:
-    """A name short enough for a plot, where its rank keeps it apart from others."""
-    return name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _table(selection: Selection) -> tuple[list[str], list[list[Any]]]:
@@ -228,10 +227,7 @@ def _table(selection: Selection) -> tuple[list[str], list[list[Any]]]:
 def print_ranking(selection: Selection) -> None:
     """Shows the ranking and its remarks to people."""
     heads, rows = _table(selection)
-    cells = [heads, *([("-" if cell is None else str(cell)) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
-    for row in cells:
-        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    say_table([heads, *([None if cell is None else str(cell) for cell in row] for row in rows)])
     for note in selection.notes():
         say(f"note: {note}")
     if found := selection.degenerate():

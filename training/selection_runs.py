@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
@@ -13,10 +14,12 @@ from typing import Any
 from common.errors import UserError
 from common.output import say
 from training.configuration import flatten, load
+from training.evaluation import score_values
 from training.experiment import Experiment, image_shape_of
 from training.modes import restored
 from training.options import Configuration
 from training.run_folder import RunFolder, read_json
+from training.sweep_states import TOTAL_STEPS
 
 FAMILY = "experiment.model.kind"
 _COMPARED = ("experiment.", "data.", "data_source")
@@ -31,14 +34,12 @@ class Run:
         name: short and unlike all others'.
         path: the folder.
         options: all options by dotted names.
-        result: what `result.json` says; None if there is none.
         state: `finished`, or how far it is.
     """
 
     name: str
     path: Path
     options: Mapping[str, Any]
-    result: Mapping[str, Any] | None
     state: str
 
     @property
@@ -115,14 +116,15 @@ def common_folder(paths: Iterable[Path]) -> str:
 def _read(path: Path, name: str) -> Run:
     folder = RunFolder(path)
     options = flatten(folder.read_options())
-    if FAMILY not in options:
+    if not {FAMILY, TOTAL_STEPS} <= options.keys():
         raise UserError(f"{folder.options_file} is damaged; remove the run folder and train again")
     file = path / "result.json"
     result = read_json(file) if file.is_file() else None
-    total = options["experiment.total_steps"]
-    finished = result is not None and result.get("step") == total
-    state = "finished" if finished else f"step {folder.steps_done():,} of {total:,}"
-    return Run(name, path, options, result, state)
+    total, step = options[TOTAL_STEPS], None if result is None else result.get("step")
+    # A published run has no checkpoints to tell.
+    done = step if folder.is_published and isinstance(step, int) else folder.steps_done()
+    state = "finished" if step == total else f"step {done:,} of {total:,}"
+    return Run(name, path, options, state)
 
 
 def configurations_of(runs: Sequence[Run], gin_params: Sequence[str]) -> list[Configuration]:
@@ -184,10 +186,11 @@ def kept_scores(run: Run, fingerprint: str) -> tuple[dict[str, float], str]:
     """
     found: dict[str, dict[str, float]] = {}
     for path in sorted((run.path / "evaluation").glob("step_*.json")):
-        kept = read_json(path)
-        if kept.get("fingerprint") == fingerprint:
-            scores = {name: entry["score"] for name, entry in kept["scores"].items() if entry["score"] is not None}
-            found.setdefault(kept["preset"], {}).update(scores)
+        # A damaged one is measured anew by who wants its scores; here they are only shown.
+        with contextlib.suppress(UserError, KeyError, TypeError, AttributeError):
+            kept = read_json(path)
+            if kept["fingerprint"] == fingerprint:
+                found.setdefault(kept["preset"], {}).update(score_values(kept["scores"]))
     for preset in ("paper", "fast"):
         if found.get(preset):
             return found[preset], preset

@@ -72,6 +72,6 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         kept = json.loads(path.read_text(encoding="utf-8"))
         for entry in kept.values():
             entry["score"], entry["remarks"]
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         raise UserError(f"{path} is damaged; remove it to measure all pairs anew") from None
     return kept

@@ -49,7 +49,7 @@ def write_summary(
             more={"Batch": options.global_batch, "Precision": options.precision, "Started from": origin_of(folder)},
         ),
         report.shorter_run_notice(step, options.paper_steps),
-        _data_notice(dataset.source),
+        data_notice([dataset.source]),
         *_score_sections(experiment, scores),
         *_snapshot_sections(experiment, folder),
         *_pair_sections(folder),
@@ -64,10 +64,12 @@ def write_summary(
     report.write_report(folder.report, sections)
 
 
-def _data_notice(source: str) -> report.Notice | None:
-    if source in ("official", "published"):
+def data_notice(sources: Sequence[str]) -> report.Notice | None:
+    """The remark that data are not those that were published; None if they are."""
+    others = [source for source in sources if source not in ("official", "published")]
+    if not others:
         return None
-    return report.Notice(f"The data are not the published files; their source is: {source}.", "info")
+    return report.Notice(f"The data are not the published files; their source is: {', '.join(others)}.", "info")
 
 
 def _score_sections(experiment: Experiment, scores: Scores) -> list[report.Section]:

@@ -226,7 +226,7 @@ def _values(key: str, text: str) -> tuple[str, ...]:
 def _check_literal(key: str, value: str) -> None:
     try:
         ast.literal_eval(value)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         quotes = f"; texts need quotes: '{value}'" if re.fullmatch(r"\w+", value) else ""
         raise UserError(f"--sweep: {key} has the value {value!r}, which is no gin literal{quotes}") from None
 
@@ -326,7 +326,7 @@ def read_plan(folder: Path) -> Plan | None:
         return Plan.from_json(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path} is damaged; remove it, and the same command writes it anew") from None
 
 

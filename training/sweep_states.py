@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from common.errors import UserError
 from training.configuration import differences
 from training.run_folder import RunFolder, read_json
 
@@ -48,8 +50,10 @@ def state_of(path: Path, options: Mapping[str, Any]) -> State:
     step = folder.steps_done()
     result = path / "result.json"
     if result.is_file() and folder.report.is_file():
-        kept = read_json(result)
-        # Also after total_steps was raised the older result is still there.
-        if kept.get("step") == total_steps:
-            return State("finished", total_steps, total_steps, kept)
+        # A damaged one is made again, as an unfinished member is.
+        with contextlib.suppress(UserError):
+            kept = read_json(result)
+            # Also after total_steps was raised the older result is still there.
+            if kept.get("step") == total_steps:
+                return State("finished", total_steps, total_steps, kept)
     return State("unfinished", step, total_steps)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from common.files import write_bytes, write_text
-from common.output import say
+from common.output import say, say_table
 from metrics.registry import lower_is_better
 from training import pictures, report
-from training.summary import published_score
+from training.summary import data_notice, published_score
 from training.sweep_plan import Member, Plan
 from training.sweep_states import TOTAL_STEPS, State, state_of
 
@@ -26,6 +26,7 @@ _PAPER_SCORES = "experiment.paper_scores."
 _LONGEST_LABEL = 40
 _LINE = 13
 _UPRIGHT_BARS = 7
+_MOST_BARS = 40
 
 
 @dataclass
@@ -227,9 +228,8 @@ def _notices(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
                 "warning",
             )
         )
-    others = [source for source in summary["data_sources"] if source not in ("official", "published")]
-    if others:
-        found.append((f"The data are not the published files; their source is: {', '.join(others)}.", "info"))
+    if (notice := data_notice(summary["data_sources"])) is not None:
+        found.append((notice.text, notice.level))
     if len(summary["data"]) > 1:
         found.append(("The members learned from different data.", "warning"))
     if "fast" in summary["presets"]:
@@ -240,10 +240,7 @@ def _notices(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Shows the table to people."""
     columns, rows = table_of(summary)
-    cells = [columns, *([cell or "-" for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(columns))]
-    for row in cells:
-        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    say_table([columns, *rows])
     if summary["missing"]:
         names = [entry["name"] for entry in summary["missing"]]
         say(f"missing: {len(names)} of {summary['members']}: {', '.join(names[:5])}{', ...' if names[5:] else ''}")
@@ -254,18 +251,20 @@ def _plots(summary: Mapping[str, Any], combinations: Sequence[Combination], metr
     """A bar plot for each metric, if there is something to compare."""
     if len(combinations) < 2:
         return {}
-    labels = _plot_labels(combinations)
+    shown = combinations[:_MOST_BARS]
+    fewer = f", the first {len(shown)} of {len(combinations):,}" if len(shown) < len(combinations) else ""
+    labels = _plot_labels(shown)
     plots = {}
     for name in metrics:
         numbers = {
             label: statistics_of(combination.scores.get(name, []))
-            for label, combination in zip(labels, combinations, strict=True)
+            for label, combination in zip(labels, shown, strict=True)
         }
         means = {label: math.nan if n["mean"] is None else n["mean"] for label, n in numbers.items()}
         errors = {label: n["std"] for label, n in numbers.items() if n["std"] is not None}
         published = published_score(summary["paper_scores"], name)
         reference = dict.fromkeys(labels, published[0]) if published else None
-        plots[name] = pictures.bar_plot(means, _head(name), "score", reference, errors=errors)
+        plots[name] = pictures.bar_plot(means, _head(name) + fewer, "score", reference, errors=errors)
     return plots
 
 
@@ -276,16 +275,12 @@ def _plot_labels(combinations: Sequence[Combination]) -> list[str]:
         options = combination.label.split(", ")
         if len(combinations) < _UPRIGHT_BARS:
             parts = [option if len(option) <= _LINE else option.replace("=", "\n= ", 1) for option in options]
-            label = "\n".join(_cut(line, _LINE + 2) for part in parts for line in part.split("\n"))
+            label = "\n".join(pictures.shortened(line, _LINE + 2) for part in parts for line in part.split("\n"))
         else:
-            label = _cut(combination.label, _LONGEST_LABEL)
+            label = pictures.shortened(combination.label, _LONGEST_LABEL)
         # What was cut may be what kept two apart.
         labels.append(label if label not in labels else f"{number}: {label}")
     return labels
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _sections(

@@ -163,13 +163,11 @@ class _Workers:
         self._folder, self._common, self._free = folder, list(common), shares
         self._options = dict(zip((member.name for member in plan.members), plan.options, strict=True))
         self._count = len(plan.members)
-        self._waiting = list(plan.members)
+        self._waiting = [member for member in plan.members if self._state(member).name != "finished"]
+        self._done = self._count - len(self._waiting)
         self._busy_elsewhere: dict[str, float] = {}
         self._jobs: list[_Job] = []
         self._outcome = Outcome()
-        finished = [member for member in plan.members if self._state(member).name == "finished"]
-        self._waiting = [member for member in plan.members if member not in finished]
-        self._done = len(finished)
         say(
             f"{_members(self._count)} in {folder}, {self._done} finished before; {len(shares)} at a time"
             f"{shares[0].describe() and f', each{shares[0].describe()}'}"

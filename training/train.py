@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from common.errors import UserError
-from common.files import write_text
+from common.files import made_folder, write_text
 from common.locks import locked
 from common.output import answer, say
 from common.progress import encoding_line
@@ -84,9 +84,11 @@ def train(configuration: Configuration, gin_text: str, gin_files: list[str], run
     origin = None
     if configuration.experiment.start_from is not None and not folder.has_checkpoint:
         origin = take_over(experiment)
-    folder.claim(configuration, gin_text, gin_files, experiment.dataset.source)
+    folder.refuse_file()
     try:
-        with locked(folder.path, wait=False):
+        # Locked before it is claimed: a command that is refused must not change the options of the one that trains.
+        with made_folder(folder.path), locked(folder.path, wait=False):
+            folder.claim(configuration, gin_text, gin_files, experiment.dataset.source)
             return _train_in(experiment, evaluator, folder, chief, origin)
     except BlockingIOError:
         raise UserError(f"another process trains in {folder.path}; wait for it, or choose another --run_dir") from None
@@ -157,6 +159,11 @@ class _Session:
             f"{runtime.replicas} device(s), {runtime.precision}, XLA {'on' if runtime.xla else 'off'}, "
             f"chunks of {runtime.chunk_steps} steps; run folder {self.folder.path}"
         )
+        if self.options.best_metric is not None and not self.options.evaluate_every:
+            self.records.say(
+                "note: experiment.best_metric chooses among measurements while training, and experiment.evaluate_every "
+                "is 0: there will be no checkpoint best"
+            )
         if start:
             self.records.say(f"going on from step {start}")
         elif origin is not None:
@@ -165,7 +172,10 @@ class _Session:
     def _replay_pictures(self, start: int | None) -> None:
         """Puts the sheets of earlier attempts into the new TensorBoard events; drops those after the checkpoint."""
         for path in sorted(self.folder.subfolder("training_pictures").glob("*.png")):
-            name, step = path.stem.rsplit("_", 1)
+            name, _, step = path.stem.rpartition("_")
+            if not step.isdecimal():
+                # None of ours.
+                continue
             if start is None or int(step) > start:
                 path.unlink()
             else:

@@ -329,5 +329,5 @@ def _holds_translations(folder: Path) -> bool:
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         return there <= {RECORD, _SHEET, *record["files"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False

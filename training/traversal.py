@@ -31,7 +31,7 @@ class Painter:
     def __init__(self, model: DisentanglementModel, options: TraversalOptions) -> None:
         self.model = model
         self.options = options
-        self._compiled = tf.function(self._generate, reduce_retracing=True)
+        self._compiled = tf.function(self._generate, reduce_retracing=True, autograph=False)
 
     @property
     def draws(self) -> bool:
@@ -83,16 +83,20 @@ class Painter:
         return images.reshape(len(base), len(values), *images.shape[1:]), values
 
     def overview(self, name: str, row: int = 0) -> np.ndarray:
-        """One sheet of all codes, uint8: a row for each code, one base code throughout."""
+        """One sheet of all codes, uint8: a row for each code, one base code throughout.
+
+        Columns have labels if all codes take the same values.
+        """
         base = self.bases()[name][row : row + 1]
-        rows, labels = [], []
+        rows, labels, headings = [], [], []
         for traversal in self.model.latent_space.traversals():
             images, values = self.sweep(traversal, base)
             rows.append(images[0])
             labels.append(traversal.label)
+            headings.append([f"{value:.2f}" for value in values])
         if len({len(images) for images in rows}) > 1:
             rows = _equal_lengths(rows)
-        columns = [f"{value:.2f}" for value in values] if len(rows[0]) == len(values) else [""] * len(rows[0])
+        columns = headings[0] if all(heading == headings[0] for heading in headings) else []
         return pictures.labelled_sheet(np.stack(rows), labels, columns, f"{name}, base {row}")
 
     def code_sheets(self) -> dict[str, np.ndarray]:
