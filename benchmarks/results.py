@@ -133,7 +133,6 @@ PROOFS = (
         (0, 1, 2),
         _DIGITS,
         terms=("information/c1", "information/c2", "information/c3"),
-        bindings=("experiment.total_steps = 3752",),
     ),
     Proof(
         "infogan-mnist-small",
@@ -203,7 +202,7 @@ PROOFS = (
         "IIAE on MNIST-CDCB, 64 x 64, a fourth of the width",
         "gin/iiae_mnist_cdcb_64.gin",
         "gin/iiae_mnist_cdcb.gin",
-        (0,),
+        (0, 1),
         (
             *(
                 Shown(

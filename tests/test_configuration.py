@@ -456,7 +456,7 @@ def test_choices_that_cannot_be_hashed_are_refused_too() -> None:
         ({"high": 1.0}, "give both of them"),
         ({"low": float("-inf"), "high": 1.0}, "low is -inf"),
         ({"rows": 0}, "rows is 0"),
-        ({"frames_per_second": 101}, "frames_per_second is 101; allowed: 1 to 100"),
+        ({"frames_per_second": 101}, "frames_per_second is 101; allowed: 1 to 50"),
         ({"batch_norm": "train"}, "batch_norm is 'train'"),
     ],
 )

@@ -165,7 +165,7 @@ def test_shapes_that_do_not_fit(network: Any, shape: tuple[int, ...], message: s
 def layers_of(model: IIAE, network: str) -> list[str]:
     kinds = [layer["kind"] for layer in model.describe()["networks"][network]["layers"]]
     short = {"BatchNormalization": "N", "DomainBatchNormalization": "NN", "LeakyReLU": "L", "ReLU": "R", "Dropout": "%"}
-    return [short.get(kind, kind) for kind in kinds if kind != "Reshape"]
+    return [short.get(kind, kind.removeprefix("Wide")) for kind in kinds if kind != "Reshape"]
 
 
 def test_layers_of_the_official_networks() -> None:
