@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from typing import Any
 
 from benchmarks.metrics import CONTESTS, NUM_CODES, PACKAGES, compare, dhsic_arrays, ours, plainly
 from benchmarks.pages import figure, section, setting, table, write_performance
-from benchmarks.turns import choose_cores, processor, versions_of
+from benchmarks.turns import choose_cores, processor, stay_on, versions_of
 from common.arguments import CommandParser
 from common.errors import UserError, run_command
 from metrics.dhsic import NUM_SAMPLES
@@ -108,8 +107,7 @@ def main() -> int:
     """Measures and prints the table and JSON."""
     options = parse()
     cores = choose_cores(options.threads)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores)
+    stay_on(cores)
     result: dict[str, Any] = {
         "processor": processor(),
         "cores": list(cores),

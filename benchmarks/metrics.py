@@ -21,7 +21,6 @@ import functools
 import importlib
 import json
 import multiprocessing
-import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +31,16 @@ import numpy as np
 
 from benchmarks.pages import figure, section, setting, write_performance
 from benchmarks.pages import table as markdown
-from benchmarks.turns import MOST_DISTURBANCE, busy_seconds, choose_cores, processor, some_of, spread, versions_of
+from benchmarks.turns import (
+    MOST_DISTURBANCE,
+    busy_seconds,
+    choose_cores,
+    processor,
+    some_of,
+    spread,
+    stay_on,
+    versions_of,
+)
 from common.arguments import CommandParser
 from common.errors import UserError, run_command
 from common.output import say
@@ -313,8 +321,7 @@ def own_seconds() -> float:
 
 def run_suite(rows: int, cores: tuple[int, ...], names: Sequence[str]) -> dict[str, Any]:
     """Seconds that each metric takes when all are run one after the other, starting processes included."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores)
+    stay_on(cores)
     arrays = {kind: make(rows) for kind, make in ARRAYS.items()}
     seconds = {}
     begin_busy, begin_own, begin_all = busy_seconds(cores), own_seconds(), time.perf_counter()
@@ -488,8 +495,7 @@ def main() -> int:
     if options.turns < 1 or options.slow_turns < 0 or options.rows < 200:
         raise UserError("--turns: allowed: 1 or more; --slow_turns: 0 or more; --rows: 200 or more")
     machine, cores = processor(), choose_cores(options.threads)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores)
+    stay_on(cores)
     contests = {}
     for name in [] if options.suite else names:
         turns = options.slow_turns if CONTESTS[name].is_slow else options.turns

@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
 import platform
 import resource
 import subprocess
@@ -36,7 +35,7 @@ import psutil
 
 from benchmarks.pages import figure, section, setting, table, write_performance
 from benchmarks.tiny_bindings import TINY
-from benchmarks.turns import ROOT, busy_seconds, choose_cores, processor, some_of, spread, versions_of
+from benchmarks.turns import ROOT, busy_seconds, choose_cores, processor, some_of, spread, stay_on, versions_of
 from common.arguments import CommandParser
 from common.errors import UserError, run_command
 from common.output import say
@@ -326,8 +325,7 @@ def main() -> int:
     """Measures and prints tables and JSON."""
     options = parse()
     cores = choose_cores(options.threads)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores)
+    stay_on(cores)
     result: dict[str, Any] = {
         "processor": processor(),
         "cores": list(cores),

@@ -68,8 +68,7 @@ def serve(connection: Connection, build: Build, cores: tuple[int, ...], hide_gpu
         cores: the processor cores to stay on.
         hide_gpu: compute on the processor even where there is a GPU.
     """
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores)
+    stay_on(cores)
     if hide_gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(len(cores))
@@ -306,6 +305,12 @@ def some_of(option: str, given: str, known: Collection[str]) -> list[str]:
     if len(set(names)) < len(names) or any(name not in known for name in names):
         raise UserError(f"--{option}={given}; give some of {', '.join(known)}, each once")
     return names
+
+
+def stay_on(cores: Sequence[int]) -> None:
+    """Holds this process, and those that it starts from now on, to these processor cores, where the system can."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
 
 
 def choose_cores(threads: int) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ from training.options import (
     TraversalOptions,
 )
 
-_ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 _SECTIONS: dict[str, type] = {
     "experiment": ExperimentOptions,
     "data": DataOptions,
@@ -148,7 +148,7 @@ def _register_once() -> None:
     global _registered
     if not _registered:
         _register()
-        gin.add_config_file_search_path(str(_ROOT))
+        gin.add_config_file_search_path(str(ROOT))
         _registered = True
 
 
@@ -158,10 +158,10 @@ def locate(file: str | Path) -> Path:
     Raises:
         UserError: it is nowhere.
     """
-    for path in (Path(file), _ROOT / file):
+    for path in (Path(file), ROOT / file):
         if path.is_file():
             return path
-    known = sorted(str(path.relative_to(_ROOT)) for path in (_ROOT / "gin").glob("*.gin"))
+    known = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "gin").glob("*.gin"))
     raise UserError(f"gin file {str(file)!r} is not there{near_matches(str(file), known)}")
 
 
@@ -275,7 +275,7 @@ def _locate(key: str, files: Sequence[str | Path], bindings: Sequence[str]) -> s
 
 
 def _locate_in_file(pattern: re.Pattern[str], file: Path, seen: set[Path]) -> str:
-    path = file if file.is_file() else _ROOT / file
+    path = file if file.is_file() else ROOT / file
     if path in seen or not path.is_file():
         return ""
     seen.add(path)

@@ -14,6 +14,7 @@ import psutil
 import tensorflow as tf
 
 from common.cores import available_cores
+from training.configuration import ROOT
 from training.runtime import Runtime
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "gin-config", "tensorflow-datasets", "scipy", "absl-py")
@@ -63,10 +64,9 @@ def _processor() -> str:
 
 
 def _revision() -> str | None:
-    root = Path(__file__).resolve().parent.parent
     try:
         result = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty"],
+            ["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
             capture_output=True,
             text=True,
             timeout=10,

@@ -64,13 +64,18 @@ def restored(configuration: Configuration, run_dir: str | Path, checkpoint: str)
     return experiment, folder
 
 
-def restored_model(configuration: Configuration, run_dir: str | Path, checkpoint: str) -> tuple[Trained, RunFolder]:
-    """A trained model from its run folder, for what needs no data; arguments and errors as in `restored`."""
+def restored_model(
+    configuration: Configuration, run_dir: str | Path, checkpoint: str, image_shape: tuple[int, ...] | None = None
+) -> tuple[Trained, RunFolder]:
+    """A trained model from its run folder, for what needs no data; arguments and errors as in `restored`.
+
+    `image_shape` is that of `image_shape_of`, where the caller has it already.
+    """
     folder = RunFolder(run_dir)
     folder.require()
     folder.refuse_another_model(configuration)
     runtime = prepare(configuration.experiment)
-    model = build_model(configuration, runtime, image_shape_of(configuration), optimizers=False)
+    model = build_model(configuration, runtime, image_shape or image_shape_of(configuration), optimizers=False)
     _restore(model, folder, checkpoint)
     return Trained(configuration, runtime, model), folder
 
@@ -95,9 +100,10 @@ def translate(configuration: Configuration, run_dir: str | Path, checkpoint: str
     name = configuration.experiment.name
     if not configuration.experiment.model.takes_pairs:
         raise UserError(f"{name} is no model of pairs, which alone translate; give --run_dir of a run of iiae")
-    if len(image_shape_of(configuration)) != 3:
+    shape = image_shape_of(configuration)
+    if len(shape) != 3:
         raise UserError(f"{name} is a model of vectors and takes no images; give --run_dir of a run on images")
-    trained, folder = restored_model(configuration, run_dir, checkpoint)
+    trained, folder = restored_model(configuration, run_dir, checkpoint, shape)
     return translate_images(cast(PairModel, trained.model), folder.path, configuration, flags)
 
 

@@ -16,7 +16,7 @@ from common.progress import encoding_line
 from data_gen.pairs import PairedDataset
 from models.pairs import PairModel
 from training import pictures
-from training.configuration import load
+from training.configuration import ROOT, load
 from training.evaluation import Evaluator, Scores, score_values
 from training.experiment import Experiment, build_model
 from training.export import plain_copy
@@ -27,8 +27,6 @@ from training.summary import score_rows
 from training.traversal import Painter
 
 CARD = "README.md"
-
-_ROOT = Path(__file__).resolve().parent.parent
 
 
 def publish(experiment: Experiment, folder: RunFolder, checkpoint: str, out: str | None) -> int:
@@ -154,8 +152,8 @@ def _run_dir(target: Path) -> tuple[str, list[str]]:
 
     A folder of the suite is named as it lies in it. Any other will lie where its reader puts it.
     """
-    if target.resolve().is_relative_to(_ROOT):
-        return target.resolve().relative_to(_ROOT).as_posix(), []
+    if target.resolve().is_relative_to(ROOT):
+        return target.resolve().relative_to(ROOT).as_posix(), []
     return target.name, [f"In the suite's folder, with the path of this one in place of `{target.name}`:", ""]
 
 

@@ -17,12 +17,13 @@ from common.cores import available_cores
 from common.errors import EXIT_USER_ERROR, UserError
 from common.locks import locked
 from common.output import say
+from training.configuration import ROOT
 from training.sweep_member import VARIABLE
 from training.sweep_plan import Member, Plan
 from training.sweep_states import State, state_of
 from training.train import Stop
 
-_PROGRAM = Path(__file__).resolve().parent.parent / "run.py"
+_PROGRAM = ROOT / "run.py"
 _POLL_SECONDS = 0.2
 _BUSY_SECONDS = 5.0
 _TAIL_BYTES = 16_384

@@ -104,17 +104,7 @@ PLANS: dict[str, Plan] = {
         convolutions=(Convolution(32, normalized=False), Convolution(64)),
         features=256,
     ),
-    "mnist_official": Plan(
-        side=28,
-        stem=1024,
-        map_shape=(7, 7, 128),
-        deconvolutions=(Convolution(64),),
-        last="sigmoid",
-        convolutions=_MNIST_TRUNK,
-        features=1024,
-        recognition=128,
-        slope=0.01,
-    ),
+    "mnist_official": replace(_MNIST, stem_bias=True, slope=0.01, scheme="dcgan_tensorflow", unbiased=False),
     "svhn": _COLOR,
     "celeba": _COLOR,
     "faces": Plan(
