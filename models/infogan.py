@@ -391,7 +391,7 @@ class InfoGAN(DisentanglementModel):
             **scalars,
             "generator/loss": total * replica_count(),
             "generator/loss_adversarial": tf.reduce_mean(adversarial),
-            "information/lower_bound": tf.add_n(list(bounds.values())),
+            "information/lower_bound": tf.reduce_sum(list(bounds.values())),
             "information/loss_categorical": tf.reduce_mean(categorical),
             "information/loss_continuous": tf.reduce_mean(continuous),
             **{f"information/{name}": bound for name, bound in bounds.items()},

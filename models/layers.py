@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,16 @@ import keras
 import tensorflow as tf
 
 from models.distribution import replica_count
+from models.winograd import Filtering, doubled, filtering_of, halved
 
 _FREE_BATCH_STATISTICS: contextvars.ContextVar[bool] = contextvars.ContextVar("free_batch_statistics", default=False)
 _PARTS: contextvars.ContextVar[int] = contextvars.ContextVar("batch_parts", default=1)
 _DEFERRED: contextvars.ContextVar[list[BatchStatistics] | None] = contextvars.ContextVar("deferred", default=None)
 _FEW_CHANNELS = 4
 _MANY_FEATURES = 4096
-SPARE_COLUMNS = 16
+_MANY_PRODUCTS = 64 * 64
+"""Channels in times channels out of a convolution."""
+_SPARE_COLUMNS = 16
 """By which rows of a product are kept from being powers of two apart: they would share the lines of the cache."""
 _FEWEST_COLUMNS = 256
 _BLOCKS = 64
@@ -175,21 +178,24 @@ class Dense(keras.layers.Dense):
 
 @keras.saving.register_keras_serializable(package="spout")
 class Conv2D(keras.layers.Conv2D):
-    """Convolution; for images of few channels at stride 2 with a fast gradient with respect to the images."""
+    """Convolution; with kernel 4 at stride 2 computed by what is fastest for its channels on a CPU.
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return (
-            self.convolve(inputs, tf.convert_to_tensor(self.kernel)) if self._is_fast(inputs) else super().call(inputs)
-        )
+    Between many channels, in training: by Winograd's filtering (`models/winograd.py`). Of images of few channels: with
+    a fast gradient with respect to the images.
+    """
 
-    def convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return self.convolve(inputs, tf.convert_to_tensor(self.kernel), training)
+
+    def convolve(self, inputs: tf.Tensor, kernel: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """The layer's outputs with this kernel in place of its own."""
-        if self._is_fast(inputs):
-            return finish(self, _halving_convolution(inputs, kernel))
+        if _is_halving(self) and _has_even_sides(inputs):
+            filtering = _filtering(inputs, kernel, [side // 2 for side in inputs.shape[1:3]], training)
+            if filtering is not None:
+                return finish(self, halved(inputs, kernel, filtering))
+            if inputs.shape[-1] <= _FEW_CHANNELS:
+                return finish(self, _halving_convolution(inputs, kernel))
         return finish(self, self.convolution_op(inputs, kernel))
-
-    def _is_fast(self, inputs: tf.Tensor) -> bool:
-        return is_halving(self) and inputs.shape[-1] <= _FEW_CHANNELS and _has_even_sides(inputs)
 
 
 @keras.saving.register_keras_serializable(package="spout")
@@ -197,15 +203,21 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
     """Transposed convolution, where TensorFlow's CPU kernels are slow computed by other ones.
 
     TensorFlow runs a transposed convolution as the gradient of a convolution. At stride 1 it equals a convolution with
-    the flipped kernel; at stride 2 with few output channels it is cheaper as a matrix product and shifted sums.
+    the flipped kernel; with kernel 4 at stride 2 it is cheaper by Winograd's filtering (between many channels, in
+    training) or as a matrix product and shifted sums (with few output channels).
     """
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        if is_halving(self) and self.filters <= _FEW_CHANNELS and None not in inputs.shape[1:3]:
-            return finish(self, _doubling_convolution(inputs, tf.convert_to_tensor(self.kernel)))
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        kernel = tf.convert_to_tensor(self.kernel)
+        if _is_halving(self) and None not in inputs.shape[1:3]:
+            filtering = _filtering(inputs, kernel, inputs.shape[1:3], training)
+            if filtering is not None:
+                return finish(self, doubled(inputs, kernel, filtering))
+            if self.filters <= _FEW_CHANNELS:
+                return finish(self, _doubling_convolution(inputs, kernel))
         if tuple(self.strides) != (1, 1) or self.padding != "same" or any(side % 2 == 0 for side in self.kernel_size):
             return super().call(inputs)
-        kernel = tf.transpose(tf.convert_to_tensor(self.kernel)[::-1, ::-1], [0, 1, 3, 2])
+        kernel = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
         return finish(self, tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME"))
 
 
@@ -270,7 +282,7 @@ def _widened(kernel: tf.Tensor) -> tf.Tensor:
     return rows[:, :-1] + rows[:, 1:]
 
 
-def is_halving(layer: keras.layers.Layer) -> bool:
+def _is_halving(layer: keras.layers.Layer) -> bool:
     """Whether a (transposed) convolution has kernel 4, stride 2 and padding 'same'."""
     return (
         tuple(layer.kernel_size) == (4, 4)
@@ -281,6 +293,17 @@ def is_halving(layer: keras.layers.Layer) -> bool:
         and getattr(layer, "groups", 1) == 1
         and not getattr(layer, "output_padding", None)
     )
+
+
+def _filtering(inputs: tf.Tensor, kernel: tf.Tensor, sides: Sequence[int], training: bool | None) -> Filtering | None:
+    """Winograd's filtering for a map with these sides, where it is worth its transforms: as measured on two cores."""
+    worth = (
+        training
+        and kernel.shape[2] * kernel.shape[3] >= _MANY_PRODUCTS
+        and inputs.dtype == kernel.dtype == tf.float32
+        and not tf.config.list_physical_devices("GPU")
+    )
+    return filtering_of(*sides) if worth else None
 
 
 def _has_even_sides(images: tf.Tensor) -> bool:
@@ -340,7 +363,7 @@ def _long_product(features: tf.Tensor, kernel: tf.Tensor) -> Any:
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.matmul(upstream, kernel, transpose_b=True), tf.matmul(features, upstream, transpose_a=True)
 
-    middle = kernel.shape[1] // 2 + SPARE_COLUMNS
+    middle = kernel.shape[1] // 2 + _SPARE_COLUMNS
     return tf.concat([features @ kernel[:, :middle], features @ kernel[:, middle:]], axis=1), gradient
 
 

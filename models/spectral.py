@@ -112,8 +112,8 @@ class SpectralConv2D(_Spectral, Conv2D):
         u_seed: see `update_u`: the seed of the vector before the first one.
     """
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return self.convolve(inputs, self.normalized_kernel())
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return self.convolve(inputs, self.normalized_kernel(), training)
 
 
 def update_spectral_vectors(network: keras.Model) -> None:

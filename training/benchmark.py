@@ -90,7 +90,7 @@ def _data_seconds(experiment: Experiment, loop: TrainingLoop, steps: int) -> flo
         def fetch(count: tf.Tensor) -> tf.Tensor:
             total = tf.constant(0.0)
             for step in tf.range(count):
-                total += tf.add_n([tf.reduce_sum(part) for part in tf.nest.flatten(source(step))])
+                total += tf.reduce_sum([tf.reduce_sum(part) for part in tf.nest.flatten(source(step))])
             return total
 
         fetch(tf.constant(1, tf.int64))

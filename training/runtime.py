@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from common.cores import available_cores
 from common.errors import UserError
+from training.fixed_order import fix_order_of_sums
 from training.options import ExperimentOptions, OperationThreads
 
 _MOST_CPU_DEVICES = 64
@@ -52,6 +53,7 @@ def prepare(options: ExperimentOptions) -> Runtime:
         UserError: devices that are not there, or a global batch that they cannot share equally, or the model not cut.
     """
     _set_threads(options.operation_threads)
+    fix_order_of_sums()
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         _try(functools.partial(tf.config.experimental.set_memory_growth, gpu, True))

@@ -21,7 +21,6 @@ from models.layers import BatchNormalization, batch_statistics_in_use, deferred_
 from models.networks.stack import Stack
 from models.noise import Noise
 from models.pairs import Domain
-from models.wide_convolutions import WideConv2D, WideConv2DTranspose
 
 Network = Literal["spatial", "flat", "mlp", "community"]
 
@@ -132,9 +131,6 @@ class DomainBatchNormalization(BatchNormalization):
 
 class _Chain(Stack):
     """A chain with batch normalization and a scheme of their own for its linear layers."""
-
-    convolution = WideConv2D
-    deconvolution = WideConv2DTranspose
 
     def __init__(self, name: str, tensor: keras.KerasTensor, plan: Builder) -> None:
         super().__init__(name, tensor, plan.initialization, slope=plan.slope)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 
@@ -29,9 +29,6 @@ class Stack:
     slope: float = 0.0
     _count: int = field(default=0, init=False)
 
-    convolution: ClassVar[type[keras.layers.Layer]] = Conv2D
-    deconvolution: ClassVar[type[keras.layers.Layer]] = Conv2DTranspose
-
     def _next(self, kind: str) -> str:
         self._count += 1
         return f"{self.name}_{kind}{self._count}"
@@ -48,7 +45,7 @@ class Stack:
 
     def convolve(self, filters: int, kernel: int, stride: int, use_bias: bool = True, dtype: str | None = None) -> None:
         """Appends a 'same' convolution."""
-        self._convolve_by(self.convolution, filters, kernel, stride, use_bias, dtype)
+        self._convolve_by(Conv2D, filters, kernel, stride, use_bias, dtype)
 
     def _convolve_by(
         self,
@@ -68,7 +65,7 @@ class Stack:
         area, channels = kernel * kernel, self.tensor.shape[-1]
         # Fans as PyTorch counts them: of the convolution that this one transposes.
         arguments = self._arguments("deconvolution", filters * area, channels * area, use_bias)
-        self.tensor = self.deconvolution(filters, kernel, stride, padding="same", **arguments)(self.tensor)
+        self.tensor = Conv2DTranspose(filters, kernel, stride, padding="same", **arguments)(self.tensor)
 
     def batch_norm(self, **arguments: Any) -> None:
         """Appends batch normalization alone; arguments as in `models.layers.BatchNormalization`."""
