@@ -149,7 +149,10 @@ def _find(raw_dir: Path, version: str | None) -> tuple[Path, str]:
     for each in versions:
         found = find_containers(raw_dir, (FILES[each].name, each))
         if found:
-            return found[0], "afhq_v2" if "v2" in found[0].name else each
+            named = next((known for known in FILES if found[0].name in (known, FILES[known].name)), each)
+            if version not in (None, named):
+                raise UserError(f"version is {version!r}, but {found[0]} is {named}; leave version out")
+            return found[0], named
     files = " nor ".join(FILES[each].name for each in versions)
     where = f"download it with python -m data_gen.afhq --download, or as {HOMEPAGE} says"
     raise not_found("python -m data_gen.afhq", raw_dir, files, where)

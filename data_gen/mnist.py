@@ -122,6 +122,8 @@ class Digits:
         validation = max(1, VALIDATION_IMAGES * len(self.train[0]) // TRAIN_IMAGES)
         if split in ("train", "train_55000"):
             first = 0 if split == "train" else validation
+            if first >= len(self.train[0]):
+                raise UserError(f"{self.name} has one image to train on, of which {split} would leave none; take train")
             part = self._part(split, self.train[0][first:], self.train[1][first:])
             part.held_out = self._part("test", *self.test)
             return part

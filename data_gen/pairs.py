@@ -147,7 +147,8 @@ def _windows(
         start = tf.floor(place * (whole - side + 1.0))
         # The centers of the outermost pixels of the result, at most half a pixel outside; there the border goes on.
         margin = 0.5 * side / whole - 0.5
-        edges.append(tf.clip_by_value(tf.stack([start + margin, start + side - 1.0 - margin]) / (whole - 1.0), 0, 1))
+        corners = tf.stack([start + margin, start + side - 1.0 - margin])
+        edges.append(tf.clip_by_value(corners / max(whole - 1, 1), 0, 1))
     return tf.stack([edges[0][0], edges[1][0], edges[0][1], edges[1][1]], axis=1)
 
 

@@ -21,6 +21,8 @@ from metrics.generation_catalogue import ENTRIES
 from metrics.inputs import KEYS
 from metrics.results import MetricResult
 
+_BATCH = 256
+_OF_ENCODER = ("source", "data_dir", "raw_dir", "encoder_output", "batch")
 _EPILOG = """\
 the file of --codes, written by numpy.savez (nothing in it is ever unpickled):
 {keys}
@@ -63,13 +65,13 @@ def parser() -> CommandParser:
     )
     result.add_argument("--dataset", metavar="NAME", help="the data set to score --encoder on (python -m data_gen)")
     data = result.add_argument_group("options of --encoder")
-    data.add_argument("--source", default="auto", metavar="NAME", help="which version of the data set (default: auto)")
+    data.add_argument("--source", metavar="NAME", help="which version of the data set (default: auto)")
     data.add_argument(
         "--data_dir", type=Path, metavar="FOLDER", help="prepared data (default: $SPOUT_DATA_DIR or data)"
     )
     data.add_argument("--raw_dir", type=Path, metavar="FOLDER", help="published files (default: $SPOUT_RAW_DIR)")
     data.add_argument("--encoder_output", type=int, metavar="N", help="which output, if the model has several, from 0")
-    data.add_argument("--batch", type=int, default=256, metavar="N", help="images in a batch (default: 256)")
+    data.add_argument("--batch", type=int, metavar="N", help=f"images in a batch (default: {_BATCH})")
     result.add_argument(
         "--metrics", metavar="ID,ID", help="which metrics (default: all that are possible and not slow)"
     )
@@ -142,9 +144,14 @@ def _check_options(options: argparse.Namespace) -> None:
         raise UserError("give either --codes or --encoder, not both")
     if (options.encoder is None) != (options.dataset is None):
         raise UserError("--encoder and --dataset belong together: an encoder is scored on a data set")
+    if options.encoder is None:
+        unused = [flag for flag in _OF_ENCODER if getattr(options, flag) is not None]
+        if unused:
+            flags = ", ".join(f"--{flag}" for flag in unused)
+            raise UserError(f"--codes takes no {flags}, which tell of the data set that --encoder is scored on")
     if options.seed < 0:
         raise UserError(f"--seed is {options.seed}; it must be 0 or more")
-    if options.batch < 1:
+    if options.batch is not None and options.batch < 1:
         raise UserError(f"--batch is {options.batch}; it must be 1 or more")
     if options.plots is not None:
         # Before anything is measured.
@@ -183,13 +190,15 @@ def _of_encoder(
     import data_gen
     from metrics.keras_encoder import load_encoder
 
-    dataset = data_gen.load(options.dataset, source=options.source, data_dir=options.data_dir, raw_dir=options.raw_dir)
+    source = options.source or "auto"
+    dataset = data_gen.load(options.dataset, source=source, data_dir=options.data_dir, raw_dir=options.raw_dir)
     if not hasattr(dataset, "image_shape"):
         raise UserError(f"{dataset.name} has vectors and no images, which --encoder takes; choose another --dataset")
     ids = registry.possible_on(dataset, options.preset) if chosen is None else chosen
     encode = load_encoder(options.encoder, dataset.image_shape, options.encoder_output)
+    batch = options.batch or _BATCH
     results = registry.evaluate(
-        dataset, encode, ids, options.preset, options.seed, options.batch, encoding_line, options.strict_reference
+        dataset, encode, ids, options.preset, options.seed, batch, encoding_line, options.strict_reference
     )
     about = {"encoder": str(options.encoder), "data": dataset.name, "data_source": dataset.source}
     return results, about

@@ -55,6 +55,9 @@ def test_the_second_version_has_other_files(raw: Path, tmp_path: Path) -> None:
     assert loaded(raw, tmp_path).name == "afhq_32_cat_dog"
     assert loaded(raw, tmp_path, version="afhq_v2").name == "afhq_v2_32_cat_dog"
     assert loaded(raw, tmp_path, split="test").name == "afhq_32_cat_dog_test"
+    assert loaded(raw / "two" / "afhq_v2.zip", tmp_path).name == "afhq_v2_32_cat_dog"
+    with pytest.raises(UserError, match=r"version is 'afhq_v2', but .*afhq\.zip is afhq; leave version out"):
+        loaded(raw / "one" / "afhq.zip", tmp_path, version="afhq_v2")
 
 
 def test_a_limit_holds_for_each_domain(raw: Path, tmp_path: Path) -> None:

@@ -216,6 +216,11 @@ def test_the_miniature(tmp_path: Path) -> None:
         assert load(tmp_path, source="synthetic", split=split).num_examples == count
     with pytest.raises(UserError, match="num_examples is 3; give at least 20"):
         mnist.synthetic(num_examples=3)
+    one = np.zeros((1, 28, 28, 1), np.uint8), np.zeros(1, np.int64)
+    alone = mnist.Digits(one, one, "mnist_custom", "custom", "one digit")
+    assert alone.split("train").num_examples == 1
+    with pytest.raises(UserError, match="one image to train on, of which train_55000 would leave none"):
+        alone.split("train_55000")
 
 
 def test_a_limit_keeps_what_is_held_out(folder: Path) -> None:

@@ -268,6 +268,8 @@ def test_a_window_is_where_its_numbers_say() -> None:
     x, y = augment.apply(ramp, ramp, tf.constant(numbers))
     np.testing.assert_allclose(y[0, 0, :, 0] * 7, 1.75 + 0.5 * np.arange(8), atol=1e-4)
     np.testing.assert_allclose(x[0, 0, 0, 0] * 7, 3.75, atol=1e-4)
+    pixel = tf.constant([[[[0.25]]]])
+    assert [part.numpy().tolist() for part in augment.apply(pixel, pixel, tf.constant(numbers))] == [[[[[0.25]]]]] * 2
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)

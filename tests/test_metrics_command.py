@@ -300,7 +300,8 @@ def test_a_missing_array_is_named_with_its_near_match(tmp_path: Path) -> None:
         (["--encoder", "x.keras"], "--encoder and --dataset belong together"),
         (["--codes", "x.npz", "--dataset", "dsprites"], "--encoder and --dataset belong together"),
         (["--codes", "x.npz", "--encoder", "y.keras", "--dataset", "dsprites"], "not both"),
-        (["--codes", "x.npz", "--batch", "0"], "--batch is 0"),
+        (["--codes", "x.npz", "--batch", "8", "--raw_dir", "raw"], "--codes takes no --raw_dir, --batch"),
+        (["--encoder", "x.keras", "--dataset", "dsprites", "--batch", "0"], "--batch is 0"),
         (["--encoder", "x.keras", "--dataset", "dsprite"], "did you mean 'dsprites'"),
     ],
 )
