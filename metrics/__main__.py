@@ -144,15 +144,15 @@ def _check_options(options: argparse.Namespace) -> None:
         raise UserError("give either --codes or --encoder, not both")
     if (options.encoder is None) != (options.dataset is None):
         raise UserError("--encoder and --dataset belong together: an encoder is scored on a data set")
+    if options.seed < 0:
+        raise UserError(f"--seed is {options.seed}; it must be 0 or more")
+    if options.batch is not None and options.batch < 1:
+        raise UserError(f"--batch is {options.batch}; it must be 1 or more")
     if options.encoder is None:
         unused = [flag for flag in _OF_ENCODER if getattr(options, flag) is not None]
         if unused:
             flags = ", ".join(f"--{flag}" for flag in unused)
             raise UserError(f"--codes takes no {flags}, which tell of the data set that --encoder is scored on")
-    if options.seed < 0:
-        raise UserError(f"--seed is {options.seed}; it must be 0 or more")
-    if options.batch is not None and options.batch < 1:
-        raise UserError(f"--batch is {options.batch}; it must be 1 or more")
     if options.plots is not None:
         # Before anything is measured.
         above = next(path for path in (options.plots, *options.plots.absolute().parents) if path.exists())
