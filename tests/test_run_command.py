@@ -143,6 +143,9 @@ def test_an_interrupt_that_arrives_as_another_error_is_told_as_one() -> None:
 import os, signal
 from common.errors import run_command
 
+# A shell's background jobs ignore it, and so do those that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def main():
     try:
         os.kill(os.getpid(), signal.SIGINT)
